@@ -4,29 +4,71 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from wardround.errors import CatalogueError
 from wardround.shipped import shipped
 
 EMBEDDED = "embedded"
 
+Protocol = Literal["openai-chat", "openai-completions", "tgi", "azure-openai"]
+
+
+class Price(BaseModel):
+    """What a model costs, in US dollars: `input` and `output` per million tokens read and written, `hour` per hour.
+
+    `hour` is for servers of one's own (all GPUs of the model together): it is reckoned on the time in which the model
+    was at work.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+    hour: float = Field(default=0.0, ge=0)
+
+
+class Limits(BaseModel):
+    """What an endpoint may be asked at most; None leaves it to the study (`concurrency`) or sets no limit.
+
+    `adaptive`: start with few requests in flight, add while the latency holds, and halve at HTTP 429 and 503, never
+    above `concurrency`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: int | None = Field(default=None, ge=1, le=4096)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    adaptive: bool = False
+
 
 class Model(BaseModel):
-    """A row of the catalogue: a model and the endpoint that answers for it.
+    """A row of the catalogue: a model, its traits, and the endpoint that answers for it.
 
-    `base_url` is the API's root up to and including `/v1`, or "embedded": then a run starts the embedded
-    server for itself and stops it afterwards. `key_env` names the environment variable that holds the key;
-    the key itself never stands in a file. `prefill` says what to do where a profile begins the assistant's
-    turn: "continue" sends it the way vLLM, SGLang and the embedded server understand, "drop" leaves it out
-    for servers that refuse it (hosted APIs mostly do). `context` is the number of tokens that prompt and answer may
-    have together; `tokenizer` is the path of the model's tokenizer.json, for counting where the server cannot.
-    `attestation` says who verified, and when, that the endpoint keeps, trains on and shows people nothing of what it
-    is sent. `reasoning_tokens` are added to every task's limit of new tokens, for models that think before they answer.
+    The endpoint. `base_url` is the API's root up to and including `/v1` (for `tgi` the server's root, for
+    `azure-openai` the resource's address), or "embedded": then a run starts the embedded server for itself and stops it
+    afterwards. `replicas` are the base URLs of further servers of the same model. `key_env` names the environment
+    variable, `key_file` the file that holds the key; the key itself never stands in a study. `headers` go with every
+    request, those of `headers_env` with values from environment variables. `extra_body` adds fields to every request.
+    `api_version` is Azure's. `attestation` says who verified, and when, that the endpoint keeps, trains on and shows
+    people nothing of what it is sent. `limits` and `price` are the endpoint's.
+
+    The traits. `system`: "merge" puts a system prompt at the head of the first user turn, for templates that refuse the
+    role. `chat_template` is the name of a file in servers/templates/ (or a path): prompts are then rendered here and
+    sent as text; "plain" joins the turns' texts, for base models. `prefill` says what to do where a profile begins the
+    assistant's turn: "continue" sends it the way vLLM, SGLang and the embedded server understand, "drop" leaves it out
+    for servers that refuse it (hosted APIs mostly do). `stop` strings end an answer besides those of the task.
+    `reasoning`: "auto" takes `<think>` parts and the fields that engines have for it out of the answer,
+    "final-response" what stands above the last `## Final Response`, "none" nothing. `reasoning_tokens` are added to
+    every task's limit of new tokens. `structured` names the field by which the server is asked to keep to an answer's
+    form. `context` is the number of tokens that prompt and answer may have together; `tokenizer` is the path of the
+    model's tokenizer.json, for counting where the server cannot.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,41 +76,81 @@ class Model(BaseModel):
     name: str = Field(min_length=1)
     title: str = ""
     group: Literal["biomedical", "general", "baseline", "other"] = "other"
-    protocol: Literal["openai-chat"] = "openai-chat"
+    protocol: Protocol = "openai-chat"
     base_url: str | None = None
+    replicas: tuple[str, ...] = ()
     served_as: str | None = None
     key_env: str | None = None
+    key_file: Path | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    headers_env: dict[str, str] = Field(default_factory=dict)
+    api_version: str | None = None
     stream: bool = False
+    system: Literal["own", "merge"] = "own"
+    chat_template: str | None = None
     prefill: Literal["continue", "drop"] = "continue"
+    stop: tuple[str, ...] = ()
+    reasoning: Literal["auto", "final-response", "none"] = "auto"
+    reasoning_tokens: int = Field(default=0, ge=0)
+    structured: Literal["response_format", "structured_outputs"] = "response_format"
     temperature: float = Field(default=0.0, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     counterparts: tuple[str, ...] = ()
     context: int | None = Field(default=None, gt=0)
-    reasoning_tokens: int = Field(default=0, ge=0)
     attestation: str | None = Field(default=None, min_length=10)
     tokenizer: str | None = None
+    limits: Limits = Limits()
+    price: Price | None = None
 
     @field_validator("base_url")
     @classmethod
     def _an_http_url(cls, value: str | None) -> str | None:
-        if value is not None and value != EMBEDDED and not value.startswith(("http://", "https://")):
-            raise ValueError("must be an http:// or https:// URL up to and including /v1, or 'embedded'")
-        if value is not None and value != EMBEDDED:
-            try:
-                parts = urlsplit(value)
-                usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-            except ValueError:
-                usable = False
-            if not usable:
-                raise ValueError("is no usable URL")
-            if parts.username or parts.password or parts.query or parts.fragment:
-                raise ValueError("must not hold user name, password or query; a key belongs in the variable of key_env")
-        return value.rstrip("/") if value else value
+        return value if value is None or value == EMBEDDED else _usable_url(value)
+
+    @field_validator("replicas")
+    @classmethod
+    def _http_urls(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if EMBEDDED in values:
+            raise ValueError("the embedded server has no replicas")
+        return tuple(_usable_url(value) for value in values)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Model:
+        if self.key_env and self.key_file:
+            raise ValueError("give key_env or key_file, not both")
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("replicas: an address stands twice")
+        if self.replicas and (self.base_url is None or self.base_url == EMBEDDED):
+            raise ValueError("replicas: give the first address as base_url")
+        if self.protocol == "azure-openai" and not self.api_version:
+            raise ValueError("api_version: azure-openai needs one, for example 2024-10-21")
+        return self
 
     @property
     def served_name(self) -> str:
         """The name the server knows the model by."""
         return self.served_as or self.name
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URLs of all its servers, none if it has no endpoint."""
+        return (self.base_url, *self.replicas) if self.base_url else ()
+
+
+def _usable_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must be an http:// or https:// URL up to and including /v1, or 'embedded'")
+    try:
+        parts = urlsplit(value)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("is no usable URL")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must not hold user name, password or query; a key belongs in the variable of key_env")
+    return value.rstrip("/")
 
 
 @cache
@@ -116,9 +198,11 @@ def resolve_model(row: str | dict[str, Any]) -> Model:
     if known is None and "base_url" not in row:
         return find_model(name)
     fields = {**(known.model_dump(exclude_unset=True) if known else {}), **row}
-    if known is not None and "attestation" not in row and row.get("base_url", known.base_url) != known.base_url:
-        # An attestation speaks of the endpoint that its row names, and of no other.
-        fields.pop("attestation", None)
+    if known is not None and "attestation" not in row:
+        moved = row.get("base_url", known.base_url) != known.base_url
+        if moved or tuple(row.get("replicas") or ()) != known.replicas:
+            # An attestation speaks of the endpoints that its row names, and of no other.
+            fields.pop("attestation", None)
     unknown = [str(key) for key in fields if key not in Model.model_fields]
     if unknown:
         near = difflib.get_close_matches(unknown[0], Model.model_fields, n=1)

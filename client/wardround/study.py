@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,42 @@ from wardround.task import Sensitivity
 
 # "full" shows a case's documents, "closed-book" is a case without any.
 ARMS = ("closed-book", "full")
+
+
+class Arm(BaseModel):
+    """One way of building prompts and of reading an answer off the model.
+
+    `cases`: "full" shows a case's documents, "closed-book" is a case without any, "own" whichever of the two the task
+    has. `template` replaces the models' chat template: the name of a file in servers/templates/, a path, or "plain".
+    `choice`: "parse" reads the choice off the written answer; "logprobs" takes the choice whose first token is the
+    likeliest; "structured" has the server keep the answer to the choices. The latter two are for tasks with choices.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    cases: Literal["own", "full", "closed-book"] = "own"
+    template: str | None = None
+    choice: Literal["parse", "logprobs", "structured"] = "parse"
+
+
+def _arm(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ARMS:
+            raise ValueError(f"unknown arm {value!r}; known: {', '.join(ARMS)}; another one is a mapping with `name`")
+        return {"name": value, "cases": value}
+    if isinstance(value, dict) and value.get("name") in ARMS:
+        return {"cases": value["name"], **value}
+    return value
+
+
+class Budget(BaseModel):
+    """What a run may use up in all, resumed runs included: `usd` US dollars, `tokens` read and written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usd: float | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, gt=0)
 
 
 class Deadlines(BaseModel):
@@ -62,7 +98,8 @@ class Study(BaseModel):
     models it serves. `attempts` counts the first one. Without `arms` each task has its own: "full" where its cases come
     with documents, "closed-book" elsewhere. `base_url` is the endpoint of the models that have none of their own.
     `baselines` puts the embedded server's rows below the study's own models, so that every table has its floor.
-    `pairs` names (biomedical, general) models; they are checked and recorded for a comparison.
+    `pairs` names (biomedical, general) models; they are checked and recorded for a comparison. `budget` stops the
+    asking before it is passed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,22 +109,20 @@ class Study(BaseModel):
     profile: str = "strict"
     models: tuple[Model, ...] = Field(min_length=1)
     tasks: tuple[Annotated[TaskChoice, BeforeValidator(_task_choice)], ...] = Field(min_length=1)
-    arms: tuple[str, ...] = ()
+    arms: tuple[Annotated[Arm, BeforeValidator(_arm)], ...] = ()
     baselines: bool = True
     base_url: str | None = None
     pairs: tuple[tuple[str, str], ...] = ()
     concurrency: int = Field(default=32, ge=1, le=4096)
     attempts: int = Field(default=6, ge=1)
     deadlines: Deadlines = Deadlines()
+    budget: Budget = Budget()
     seed: int | None = None
 
     @field_validator("arms")
     @classmethod
-    def _known_arms(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        _once(list(arms), "arm")
-        for arm in arms:
-            if arm not in ARMS:
-                raise ValueError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
+    def _each_arm_once(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        _once([arm.name for arm in arms], "arm")
         return arms
 
     @field_validator("models")
@@ -163,6 +198,8 @@ def _with_models(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         if isinstance(base_url, str):
             models = tuple(_at(model, base_url, path) for model in models)
         fields["models"] = models
+    if isinstance(fields.get("arms"), list):
+        fields["arms"] = [_with_absolute_template(arm, "template", path.parent) for arm in fields["arms"]]
     if isinstance(fields.get("tasks"), list):
         fields["tasks"] = [_with_absolute_paths(_task_choice(task), path.parent) for task in fields["tasks"]]
     return fields
@@ -171,8 +208,12 @@ def _with_models(raw: dict[str, Any], path: Path) -> dict[str, Any]:
 def _model(row: Any, path: Path) -> Model:
     if not isinstance(row, str | dict):
         raise StudyError(f"{path}: models: {row!r} is neither a name nor a mapping")
-    if isinstance(row, dict) and isinstance(row.get("tokenizer"), str):
-        row = {**row, "tokenizer": str(_absolute(path.parent, row["tokenizer"]))}
+    if isinstance(row, dict):
+        row = {**row}
+        for key in ("tokenizer", "key_file"):
+            if isinstance(row.get(key), str):
+                row[key] = str(_absolute(path.parent, row[key]))
+        row = _with_absolute_template(row, "chat_template", path.parent)
     try:
         return resolve_model(row)
     except CatalogueError as error:
@@ -201,6 +242,13 @@ def _with_absolute_paths(task: Any, folder: Path) -> Any:
     return fields
 
 
+def _with_absolute_template(row: Any, key: str, folder: Path) -> Any:
+    """A template that is given by its path, and not by its name, lies beside the study."""
+    if isinstance(row, dict) and isinstance(row.get(key), str) and ("/" in row[key] or row[key].endswith(".jinja")):
+        return {**row, key: str(_absolute(folder, row[key]))}
+    return row
+
+
 def _absolute(folder: Path, named: str) -> Path:
     try:
         return (folder / Path(named).expanduser()).resolve()
@@ -213,7 +261,8 @@ def _with_hint(error: ValidationError) -> str:
     line = first_complaint(error)
     if fault["type"] != "extra_forbidden":
         return line
-    owner = TaskChoice if fault["loc"][0] == "tasks" else Deadlines if fault["loc"][0] == "deadlines" else Study
+    owners: dict[str, type[BaseModel]] = {"tasks": TaskChoice, "deadlines": Deadlines, "arms": Arm, "budget": Budget}
+    owner = owners.get(str(fault["loc"][0]), Study)
     known = list(owner.model_fields)
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
     return f"{line}; did you mean {near[0]!r}?" if near else f"{line}; known keys: {', '.join(known)}"

@@ -40,11 +40,12 @@ class Prompt:
     """What is sent to a model.
 
     `prefill` is the beginning of the assistant's turn that the model must continue; it is not part
-    of the answer.
+    of the answer. `choices` are the only answers allowed, where an arm takes the answer from among them.
     """
 
     messages: tuple[Message, ...]
     prefill: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ Score = Callable[[str, Sample], dict[str, "float | None"]]
 # (sample, shots, tokens there is room for, count) -> a prompt of at most so many tokens.
 Fit = Callable[[Sample, Sequence[Sample], int, Count], Fitted]
 BatchScore = Callable[[Sequence[str], Sequence[Sample]], Mapping[str, Statistic]]
+# The answers among which a sample's right one is, as its score reads them: labels, or the options' letters.
+Choices = Callable[[Sample], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class Rules:
     evaluated file is shuffled before shots are taken from it. `fit` shortens a prompt that is too long for the
     model's context, or longer than `prompt_limit` tokens where a profile sets one. `extract` is the part of an answer
     that counts, for services that score it after the run. `temperature` is the profile's; None leaves it to the
-    model's row.
+    model's row. `choices` lists the answers among which a sample's is, for arms that choose by likelihood or form.
     """
 
     prompt: BuildPrompt
@@ -142,6 +145,7 @@ class Rules:
     prompt_limit: int | None = None
     extract: Callable[[str], str] | None = None
     temperature: float | None = None
+    choices: Choices | None = None
 
     def asked_like(self, other: Rules) -> list[str]:
         """Name the settings in which the two ask differently: what rescoring cannot change."""
@@ -174,6 +178,7 @@ class Task:
     stop: tuple[str, ...] = ()
     batch: BatchScore | None = None
     fit: Fit | None = None
+    choices: Choices | None = None
     family: str | None = None
     takes_shots: bool = True
     access: str = ""
@@ -194,6 +199,7 @@ class Task:
                 stop=self.stop,
                 batch=self.batch,
                 fit=self.fit,
+                choices=self.choices,
             )
         if profile not in self.profiles:
             known = ", ".join(["strict", *self.profiles])

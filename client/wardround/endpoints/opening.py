@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from wardround.catalogue import EMBEDDED, Model
 from wardround.endpoints.dialects import failure_from
 from wardround.endpoints.openai_chat import OpenAIChat
+from wardround.endpoints.replies import Endpoint
 from wardround.errors import EndpointError
 from wardround.study import Deadlines
 from wardround.wire import Wire, WireError
@@ -17,8 +19,13 @@ from wardround.wire import Wire, WireError
 PROBE_S = 15.0
 
 
-def open_endpoint(model: Model, wire: Wire, *, base_url: str, deadlines: Deadlines) -> OpenAIChat:
-    """Return the endpoint of `model` at `base_url`; raises `EndpointError` if its key is absent."""
+def open_endpoint(
+    model: Model, wire: Wire, *, base_url: str, deadlines: Deadlines, templates: Mapping[str, str] | None = None
+) -> Endpoint:
+    """Return the endpoint of `model` at `base_url`; raises `EndpointError` if its key is absent.
+
+    `templates`: the texts of the chat templates that prompts may be rendered with here, by their SHA-256.
+    """
     return OpenAIChat(model, wire, base_url=base_url, key=_key_of(model), deadlines=deadlines)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+from wardround.task import Prompt
 
 FailureKind = Literal[
     "connect",
@@ -16,21 +18,33 @@ FailureKind = Literal[
     "context_overflow",
     "unknown_model",
     "unauthorized",
+    "missing_template",
+    "content_filter",
     "bad_request",
     "bad_reply",
     "cut_in_reasoning",
+    "constraint_ignored",
 ]
+# How a choice is read off the model: from its words, from its first token's likelihood, or kept to by the server.
+Choosing = Literal["parse", "logprobs", "structured"]
 
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """How an answer is generated. `max_tokens` new tokens at most; `temperature` 0 is greedy."""
+    """How an answer is generated. `max_tokens` new tokens at most; `temperature` 0 is greedy.
+
+    `template` is the SHA-256 of the chat template that the prompt is rendered with here, "plain" for turns simply
+    joined, None where the server renders. `choose` says how one of the prompt's choices is come by.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    top_p: float | None = None
+    template: str | None = None
+    choose: Choosing = "parse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +54,11 @@ class Reply:
     Times are `time.perf_counter_ns` readings: `scheduled_ns` when the request's turn came, `sent_ns` when the
     last byte of the answered attempt was handed over, `first_token_ns` the first piece of text (None when the
     answer was not streamed), `done_ns` its end. Token counts are the server's own, None if it gave none.
+    `cached_tokens` of the prompt's tokens were in the server's prefix cache, if it says so.
     `reasoning` is kept apart and never scored. `fingerprint` is what the server says of itself: the model name
-    it answered with and its system fingerprint.
+    it answered with and its system fingerprint. `endpoint` is the base URL that answered. `logprobs` are the natural
+    logarithms of the choices' probabilities, where the choice was made by them; a choice that is not among the
+    likeliest tokens is absent.
     """
 
     text: str
@@ -54,6 +71,9 @@ class Reply:
     first_token_ns: int | None
     done_ns: int
     fingerprint: str
+    cached_tokens: int | None = None
+    endpoint: str = ""
+    logprobs: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +97,18 @@ class Chunk:
     text: str
     reasoning: str
     at_ns: int
+
+
+class Endpoint(Protocol):
+    """Whatever can be asked: a protocol's own class, or one that adds limits or replicas to it."""
+
+    async def ask(
+        self,
+        prompt: Prompt,
+        params: Params,
+        *,
+        scheduled_ns: int | None = None,
+        on_chunk: Callable[[Chunk], None] | None = None,
+    ) -> Reply | Failure:
+        """Ask once; `on_chunk` is told of each piece of a streamed answer. Raises nothing that one answer can cause."""
+        ...

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wardround.endpoints.replies import Failure, Params, Reply
+from wardround.endpoints.replies import Failure, Params
 from wardround.errors import JournalError
 from wardround.journal.records import (
     Answered,
@@ -30,6 +30,7 @@ from wardround.journal.records import (
     params_to_dict,
     prompt_from_json,
     prompt_to_json,
+    reply_from_row,
     reply_row,
     sha256,
 )
@@ -138,6 +139,18 @@ class Journal:
     def manifest(self) -> dict[str, Any]:
         """The run's manifest."""
         return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM manifest")}
+
+    def keep_server(self, model: str, base_url: str, facts: Mapping[str, Any]) -> None:
+        """Keep what a server said of itself just now, `base_url` without secrets."""
+        self._db.execute(
+            "INSERT INTO servers (model, base_url, facts, seen_at) VALUES (?, ?, ?, ?)",
+            (model, base_url, canonical(dict(facts)), time.time()),
+        )
+
+    def servers(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """What the servers of the study's models said of themselves, oldest first: (model, base URL, facts)."""
+        rows = self._db.execute("SELECT model, base_url, facts FROM servers ORDER BY id")
+        return [(model, base_url, json.loads(facts)) for model, base_url, facts in rows]
 
     # Planning.
 
@@ -266,7 +279,7 @@ class Journal:
             else:
                 replies.append(reply_row(outcome, outcome.last, now))
         with self.transaction():
-            marks = ", ".join("?" * 13)
+            marks = ", ".join("?" * 16)
             self._db.executemany(f"INSERT OR IGNORE INTO replies VALUES ({marks})", replies)
             self._db.executemany(
                 "INSERT INTO failures (request, attempt, final, kind, status, words, failed_at)"
@@ -302,7 +315,7 @@ class Journal:
             "SELECT asks.position, samples.body, samples.cluster, replies.request IS NOT NULL, replies.text,"
             " replies.reasoning, replies.finish_reason, replies.prompt_tokens, replies.output_tokens,"
             " replies.scheduled_ns, replies.sent_ns, replies.first_token_ns, replies.done_ns,"
-            " replies.fingerprint,"
+            " replies.fingerprint, replies.cached_tokens, replies.endpoint, replies.logprobs,"
             " (SELECT kind FROM failures WHERE failures.request = asks.request AND final"
             "  ORDER BY failures.id DESC LIMIT 1), asks.cut"
             " FROM asks JOIN samples ON samples.id = asks.sample"
@@ -313,7 +326,7 @@ class Journal:
             yield Answered(
                 position=position,
                 sample=Sample(**json.loads(body), cluster=cluster),
-                reply=Reply(*reply) if answered else None,
+                reply=reply_from_row(reply) if answered else None,
                 failure=None if answered else kind or "not_asked",
                 cut=tuple(json.loads(cut)) if cut else (),
             )

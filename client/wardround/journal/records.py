@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +98,17 @@ def reply_row(outcome: Outcome, reply: Reply, now: float) -> tuple[Any, ...]:
         reply.done_ns,
         outcome.attempts,
         reply.fingerprint,
+        reply.cached_tokens,
+        reply.endpoint,
+        None if reply.logprobs is None else canonical(dict(reply.logprobs)),
         now,
     )
+
+
+def reply_from_row(row: Sequence[Any]) -> Reply:
+    """And back: the columns from `text` to `logprobs`, less `attempts`."""
+    *plain, logprobs = row
+    return Reply(*[*plain, None if logprobs is None else json.loads(logprobs)])
 
 
 def canonical(value: Any) -> str:
@@ -116,13 +125,15 @@ def sha256(text: str) -> str:
 def prompt_to_json(prompt: Prompt) -> str:
     """A prompt as it stands in `prompts.body`."""
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return canonical({"messages": messages, "prefill": prompt.prefill})
+    choices = {"choices": list(prompt.choices)} if prompt.choices else {}
+    return canonical({"messages": messages, "prefill": prompt.prefill, **choices})
 
 
 def prompt_from_json(body: str) -> Prompt:
     """And back."""
     content = json.loads(body)
-    return Prompt(tuple(Message(**message) for message in content["messages"]), content["prefill"])
+    messages = tuple(Message(**message) for message in content["messages"])
+    return Prompt(messages, content["prefill"], tuple(content.get("choices", ())))
 
 
 def params_to_dict(params: Params) -> dict[str, Any]:
@@ -133,6 +144,9 @@ def params_to_dict(params: Params) -> dict[str, Any]:
         "seed": params.seed,
         "stop": list(params.stop),
         "extra_body": dict(params.extra_body),
+        "top_p": params.top_p,
+        "template": params.template,
+        "choose": params.choose,
     }
 
 

@@ -10,7 +10,7 @@ from wardround.errors import JournalError
 
 JOURNAL_FILE = "journal.sqlite"
 LOCK_FILE = "lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,7 +36,10 @@ CREATE TABLE replies (
   request INTEGER PRIMARY KEY REFERENCES requests, text TEXT NOT NULL, reasoning TEXT NOT NULL,
   finish_reason TEXT, prompt_tokens INTEGER, output_tokens INTEGER, scheduled_ns INTEGER NOT NULL,
   sent_ns INTEGER NOT NULL, first_token_ns INTEGER, done_ns INTEGER NOT NULL, attempts INTEGER NOT NULL,
-  fingerprint TEXT NOT NULL, answered_at REAL NOT NULL);
+  fingerprint TEXT NOT NULL, cached_tokens INTEGER, endpoint TEXT NOT NULL, logprobs TEXT,
+  answered_at REAL NOT NULL);
+CREATE TABLE servers (
+  id INTEGER PRIMARY KEY, model TEXT NOT NULL, base_url TEXT NOT NULL, facts TEXT NOT NULL, seen_at REAL NOT NULL);
 CREATE TABLE failures (
   id INTEGER PRIMARY KEY, request INTEGER NOT NULL REFERENCES requests, attempt INTEGER NOT NULL,
   final INTEGER NOT NULL, kind TEXT NOT NULL, status INTEGER, words TEXT NOT NULL, failed_at REAL NOT NULL);

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from wardround.endpoints import Failure, OpenAIChat, ask_until_answered
+from wardround.endpoints import Failure, ask_until_answered
+from wardround.endpoints.replies import Endpoint
 from wardround.errors import StudyError
 from wardround.journal import Journal, Outcome
 from wardround.running.progress import Progress
@@ -28,7 +29,7 @@ class ServerQueue:
 
     base_url: str
     concurrency: int
-    requests: deque[tuple[int, OpenAIChat, list[int]]] = field(default_factory=deque)
+    requests: deque[tuple[int, Endpoint, list[int]]] = field(default_factory=deque)
     connections_failed: int = 0
 
     @property
@@ -82,7 +83,7 @@ class Scribe:
 
 async def ask_all(
     journal: Journal,
-    endpoints: Mapping[str, tuple[str, OpenAIChat]],
+    endpoints: Mapping[str, tuple[str, Endpoint]],
     *,
     concurrency: int,
     attempts: int,

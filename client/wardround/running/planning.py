@@ -11,19 +11,20 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wardround.catalogue import Model
 from wardround.endpoints import Params, identity
 from wardround.endpoints.guard import most_sensitive
 from wardround.endpoints.opening import auth_headers
+from wardround.endpoints.templates import PLAIN, Template, read_template
 from wardround.endpoints.tokens import TokenCounter, token_counter
 from wardround.errors import DataError, StudyError
-from wardround.journal import Asked, Journal
+from wardround.journal import Asked, Journal, Row
 from wardround.journal.records import sha256
 from wardround.running.budget import fitted
 from wardround.shipped import shipped
-from wardround.study import Study, TaskChoice
+from wardround.study import Arm, Study, TaskChoice
 from wardround.task import Rules, Sample, Task, load_tasks
 from wardround.text import storable
 
@@ -147,20 +148,50 @@ def plan(
                 journal.keep_token_count(counter, name, digest, tokens)
 
 
-def _arms(study: Study, one: Prepared) -> Sequence[str]:
-    """The arms of a task; `StudyError` if the study asks for one that the task does not have."""
-    own = "full" if any(sample.documents for sample in one.samples) else "closed-book"
-    for arm in study.arms:
-        if arm != own:
-            raise StudyError(f"task {one.label} has no arm {arm!r}; its cases make it {own!r}")
-    return study.arms or (own,)
+def _arms(study: Study, one: Prepared) -> Sequence[Arm]:
+    """The arms of a task; those that choose among answers are for tasks with choices only.
+
+    Raises `StudyError` if the study asks for one that the task does not have, or if no arm is left.
+    """
+    own: Literal["full", "closed-book"] = "full" if any(sample.documents for sample in one.samples) else "closed-book"
+    arms = []
+    for arm in study.arms or (Arm(name=own, cases=own),):
+        if arm.cases not in ("own", own):
+            raise StudyError(f"task {one.label} has no arm {arm.name!r}; its cases make it {own!r}")
+        if arm.choice == "parse" or one.rules.choices is not None:
+            arms.append(arm)
+    if not arms:
+        raise StudyError(f"task {one.label} has no choices, and all of the study's arms choose; give it another arm")
+    return arms
+
+
+def templates_of(study: Study) -> dict[str, Template]:
+    """The chat templates that a study's prompts are rendered with here, by SHA-256; raises `CatalogueError`."""
+    named = {arm.template for arm in study.arms} | {model.chat_template for model in study.models}
+    found = [read_template(name) for name in sorted(named - {None, PLAIN}, key=str) if name]
+    return {template.sha256: template for template in found}
+
+
+def _template(model: Model, arm: Arm) -> str | None:
+    """What renders the prompts of a model in an arm: a template's hash, "plain", or None (the server)."""
+    name = arm.template or model.chat_template
+    if name is None or name == PLAIN:
+        # These protocols send text: without a template there is nothing but the turns' texts.
+        return PLAIN if name == PLAIN or model.protocol in ("openai-completions", "tgi") else None
+    return read_template(name).sha256
+
+
+def _with_choices(row: Row, arm: Arm, rules: Rules) -> Row:
+    if arm.choice == "parse" or rules.choices is None:
+        return row
+    return replace(row, prompt=replace(row.prompt, choices=tuple(rules.choices(row.sample))))
 
 
 def _plan_arm(
     study: Study,
     journal: Journal,
     one: Prepared,
-    arm: str,
+    arm: Arm,
     counted: Counted,
     pinned: Mapping[str, Sequence[str]],
 ) -> None:
@@ -176,18 +207,21 @@ def _plan_arm(
         Asked(
             model=model.name,
             task=one.label,
-            arm=arm,
+            arm=arm.name,
             profile=study.profile,
             task_file=one.task.reference,
             settings=one.settings,
-            params=_params(study, model, one.rules),
+            params=_params(study, model, one.rules, arm),
             identity=identity(model),
         )
         for model in study.models
     ]
     journal.place_cells(cells)
     for (_, context), (counter, names) in alike.items():
-        rows = (fitted(one.rules, sample, one.shots, context, counter) for sample in one.samples)
+        rows = (
+            _with_choices(fitted(one.rules, sample, one.shots, context, counter), arm, one.rules)
+            for sample in one.samples
+        )
         journal.plan_cells([cell for cell in cells if cell.model in names], rows)
 
 
@@ -224,13 +258,16 @@ class _Counter:
         return known
 
 
-def _params(study: Study, model: Model, rules: Rules) -> Params:
+def _params(study: Study, model: Model, rules: Rules, arm: Arm) -> Params:
     return Params(
         max_tokens=rules.max_tokens + model.reasoning_tokens,
         temperature=model.temperature if rules.temperature is None else rules.temperature,
         seed=study.seed,
-        stop=rules.stop,
+        stop=tuple(dict.fromkeys((*rules.stop, *model.stop))),
         extra_body=model.extra_body,
+        top_p=model.top_p,
+        template=_template(model, arm),
+        choose=arm.choice,
     )
 
 

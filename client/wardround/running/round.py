@@ -8,8 +8,8 @@ import os
 import platform
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,14 +17,13 @@ from typing import Any
 
 import wardround
 from wardround.catalogue import EMBEDDED
-from wardround.endpoints import OpenAIChat, check_served, open_endpoint
 from wardround.endpoints.guard import Permit, addresses_of, most_sensitive, permit, resolve
-from wardround.errors import CatalogueError, JournalError
+from wardround.errors import JournalError
 from wardround.journal import Journal
 from wardround.running.asking import ask_all
-from wardround.running.embedded import embedded_server
+from wardround.running.connecting import open_endpoints
 from wardround.running.marking import score_run
-from wardround.running.planning import Prepared, plan, prepare
+from wardround.running.planning import Prepared, plan, prepare, templates_of
 from wardround.running.progress import Progress
 from wardround.scoring.icd import table_version
 from wardround.study import Study
@@ -70,7 +69,8 @@ async def run_study(
         if anew:
             _forget_earlier(study, journal)
         permits = _permits(study, prepared, sensitivity, attested)
-        manifest = _manifest(study, prepared) | {"guard": [asdict(one) for one in permits]}
+        templates = {digest: {"name": one.name, "text": one.text} for digest, one in templates_of(study).items()}
+        manifest = _manifest(study, prepared) | {"guard": [asdict(one) for one in permits], "templates": templates}
         plan(study, journal, prepared, manifest, addresses_of(permits))
         for one in prepared:
             if one.provenance["unclear"]:
@@ -144,9 +144,10 @@ async def _ask_unless_stopped(
 
 
 async def _ask(study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit]) -> list[str]:
+    templates = {digest: one["text"] for digest, one in journal.manifest().get("templates", {}).items()}
     async with (
         Wire(connect_s=study.deadlines.connect_s, pinned=addresses_of(permits)) as wire,
-        _endpoints(study, wire) as endpoints,
+        open_endpoints(study, wire, templates) as endpoints,
     ):
         done = journal.progress()
         progress.start([(cell.id, cell.title, *done[cell.id]) for cell in journal.cells()])
@@ -156,24 +157,6 @@ async def _ask(study: Study, journal: Journal, progress: Progress, permits: Sequ
             )
         finally:
             progress.finish()
-
-
-@asynccontextmanager
-async def _endpoints(study: Study, wire: Wire) -> AsyncIterator[dict[str, tuple[str, OpenAIChat]]]:
-    """Model name -> (base URL, endpoint), every one of them checked; the embedded server runs meanwhile."""
-    async with contextlib.AsyncExitStack() as stack:
-        embedded = None
-        if any(model.base_url == EMBEDDED for model in study.models):
-            embedded = await stack.enter_async_context(embedded_server())
-        endpoints: dict[str, tuple[str, OpenAIChat]] = {}
-        for model in study.models:
-            base_url = embedded if model.base_url == EMBEDDED else model.base_url
-            if base_url is None:
-                raise CatalogueError(f"model {model.name!r} has no endpoint: give `base_url`")
-            endpoint = open_endpoint(model, wire, base_url=base_url, deadlines=study.deadlines)
-            await check_served(model, wire, base_url=base_url)
-            endpoints[model.name] = (base_url, endpoint)
-        yield endpoints
 
 
 @contextmanager
