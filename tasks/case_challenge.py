@@ -130,6 +130,11 @@ def score(answer: str, sample: Sample) -> dict[str, float | None]:
     }
 
 
+def choices(sample: Sample) -> Sequence[str]:
+    """The letters of the case's options."""
+    return tuple(sample.inputs["options"])
+
+
 def score_clue(answer: str, sample: Sample) -> dict[str, float | None]:
     """Right if LongHealth's parser finds the right letter; any other form of answer is wrong."""
     letter = parse_option_clue(answer)
@@ -163,6 +168,8 @@ task = Task(
     ),
     shots=0,
     max_tokens=MAX_TOKENS,
+    choices=choices,
+    opening="The correct answer is",
     samples=SAMPLES / "case_challenge.jsonl",
     access="your own copy: the journals' cases are not shipped",
     licence="publishers' copyright (NEJM, JAMA)",

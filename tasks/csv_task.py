@@ -49,7 +49,7 @@ from wardround.errors import DataError, TaskError
 from wardround.rows import Row, read_rows, text_of
 from wardround.scoring import ascii_tokens, macro_f1, parse_choice, rouge, unicode_tokens
 from wardround.scoring.options import parse_option
-from wardround.task import BatchScore, Document, Score, Sensitivity, Statistic
+from wardround.task import BatchScore, Choices, Document, Score, Sensitivity, Statistic
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 INSTRUCTION = "You answer questions about medicine and about patients."
@@ -292,6 +292,14 @@ def _prompt(settings: Settings, sample: Sample, shots: Sequence[Sample]) -> Prom
     return Prompt((*turns, Message("user", _case(sample))))
 
 
+def _letters(sample: Sample) -> Sequence[str]:
+    return tuple(sample.inputs["options"])
+
+
+def _labels(labels: tuple[str, ...], _sample: Sample) -> Sequence[str]:
+    return labels
+
+
 def _score_choice(answer: str, sample: Sample) -> dict[str, float | None]:
     option = parse_option(answer, sample.inputs["options"])
     return {
@@ -355,6 +363,12 @@ def _scoring(settings: Settings) -> tuple[Score, BatchScore | None, tuple[Metric
     return partial(_score_rouge, suffix), None, tuple(Metric(f"{name}{suffix}") for name in names)
 
 
+def _choices(settings: Settings) -> Choices | None:
+    if settings.metric == "choice":
+        return _letters
+    return partial(_labels, settings.labels) if settings.metric == "labels" else None
+
+
 # The same settings give the very same functions: rules are compared by them.
 @cache
 def _task(settings: Settings) -> Task:
@@ -371,6 +385,8 @@ def _task(settings: Settings) -> Task:
         metrics=metrics,
         shots=settings.shots,
         max_tokens=settings.max_tokens or MAX_TOKENS[settings.metric],
+        choices=_choices(settings),
+        opening="The correct answer is" if settings.metric == "choice" else "",
         samples=SAMPLES,
         access="your own table",
         licence="the table's own",

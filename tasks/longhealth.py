@@ -314,6 +314,11 @@ def score(answer: str, sample: Sample, which: Which) -> dict[str, float | None]:
     return scores
 
 
+def choices(sample: Sample) -> Sequence[str]:
+    """The letters of the sample's options."""
+    return tuple(sample.inputs["options"])
+
+
 def score_clue(answer: str, sample: Sample, gold: str) -> dict[str, float | None]:
     """As the originals: the first "The correct answer is X:", against a gold letter found by substring."""
     said = parse_option_clue(answer)
@@ -373,6 +378,8 @@ def _task(which: Which) -> Task:
         max_tokens=MAX_TOKENS,
         samples=SAMPLES / "longhealth.json",
         fit=fit,
+        choices=choices,
+        opening="The correct answer is",
         family="longhealth",
         takes_shots=False,
         access="open, fictional patients: github.com/kbressem/LongHealth, data/benchmark_v5.json",

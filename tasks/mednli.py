@@ -94,6 +94,11 @@ def score_2025(answer: str, sample: Sample) -> dict[str, float | None]:
     }
 
 
+def choices(_sample: Sample) -> Sequence[str]:
+    """The labels."""
+    return LABELS
+
+
 def batch(answers: Sequence[str], samples: Sequence[Sample]) -> Mapping[str, Statistic]:
     """Macro-F1 over the three labels, strict reading."""
     said = [parse_choice(answer, LABELS).strict for answer in answers]
@@ -116,6 +121,7 @@ task = Task(
     ),
     shots=3,
     max_tokens=20,
+    choices=choices,
     samples=SAMPLES / "mednli.jsonl",
     training_samples=SAMPLES / "mednli_train.jsonl",
     access="PhysioNet, credentialed: physionet.org/content/mednli",

@@ -155,7 +155,7 @@ def test_a_study_survives_json(tmp_path: Path) -> None:
         ({"tasks": ["mednli", {"task": "meqsum", "dat": "x"}]}, "tasks.1.dat: unknown key; did you mean 'data'?"),
         ({"deadlines": {"whole": 3}}, "deadlines.whole: unknown key; did you mean 'whole_s'?"),
         ({"arms": ["bm25x"]}, "arms.0: unknown arm 'bm25x'; known: closed-book, full; another one is a mapping with `name`"),
-        ({"arms": ["closed-book", "orcale"]}, "arms.0: unknown arm 'orcale'; known: closed-book, full"),
+        ({"arms": ["closed-book", "orcale"]}, "arms.1: unknown arm 'orcale'; known: closed-book, full; another one is a mapping with `name`"),
         ({"tasks": ["mednli", "mednli"]}, "tasks: task 'mednli' stands twice; give each its own `label`"),
         (
             {"tasks": ["mednli", {"task": "meqsum", "label": "mednli"}]},

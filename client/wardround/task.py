@@ -128,7 +128,8 @@ class Rules:
     evaluated file is shuffled before shots are taken from it. `fit` shortens a prompt that is too long for the
     model's context, or longer than `prompt_limit` tokens where a profile sets one. `extract` is the part of an answer
     that counts, for services that score it after the run. `temperature` is the profile's; None leaves it to the
-    model's row. `choices` lists the answers among which a sample's is, for arms that choose by likelihood or form.
+    model's row. `choices` lists the answers among which a sample's is, for arms that choose by likelihood or form;
+    `opening` is what stands in an answer before its choice.
     """
 
     prompt: BuildPrompt
@@ -146,6 +147,7 @@ class Rules:
     extract: Callable[[str], str] | None = None
     temperature: float | None = None
     choices: Choices | None = None
+    opening: str = ""
 
     def asked_like(self, other: Rules) -> list[str]:
         """Name the settings in which the two ask differently: what rescoring cannot change."""
@@ -179,6 +181,7 @@ class Task:
     batch: BatchScore | None = None
     fit: Fit | None = None
     choices: Choices | None = None
+    opening: str = ""
     family: str | None = None
     takes_shots: bool = True
     access: str = ""
@@ -200,6 +203,7 @@ class Task:
                 batch=self.batch,
                 fit=self.fit,
                 choices=self.choices,
+                opening=self.opening,
             )
         if profile not in self.profiles:
             known = ", ".join(["strict", *self.profiles])

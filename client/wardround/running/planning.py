@@ -25,9 +25,11 @@ from wardround.journal.records import sha256
 from wardround.running.budget import fitted
 from wardround.shipped import shipped
 from wardround.study import Arm, Study, TaskChoice
-from wardround.task import Rules, Sample, Task, load_tasks
+from wardround.task import Prompt, Rules, Sample, Task, load_tasks
 from wardround.text import storable
 
+# What the wish for one of the choices takes of a prompt's room, at most.
+TOKENS_A_WISH = 64
 # (counter, hash of a text) -> (what counted, tokens): the counts of a plan, until the journal has them.
 Counted = dict[tuple[str, str], tuple[str, int]]
 
@@ -181,10 +183,24 @@ def _template(model: Model, arm: Arm) -> str | None:
     return read_template(name).sha256
 
 
-def _with_choices(row: Row, arm: Arm, rules: Rules) -> Row:
+def with_choices(prompt: Prompt, choices: Sequence[str], opening: str) -> Prompt:
+    """The prompt for an answer that is one of `choices`.
+
+    The model's turn is begun with `opening`, so that its next token is the choice's first; without one the user's turn
+    ends with the choices, and with the wish for one of them alone.
+    """
+    if opening:
+        return replace(prompt, choices=tuple(choices), prefill=opening)
+    *before, last = prompt.messages
+    wish = f"{last.content}\n\nNow answer with one of these and nothing else: {', '.join(choices)}"
+    return replace(prompt, choices=tuple(choices), messages=(*before, replace(last, content=wish)))
+
+
+def _in_arm(row: Row, arm: Arm, rules: Rules, *, continues: bool) -> Row:
     if arm.choice == "parse" or rules.choices is None:
         return row
-    return replace(row, prompt=replace(row.prompt, choices=tuple(rules.choices(row.sample))))
+    opening = rules.opening if arm.choice == "logprobs" and continues else ""
+    return replace(row, prompt=with_choices(row.prompt, rules.choices(row.sample), opening))
 
 
 def _plan_arm(
@@ -197,11 +213,14 @@ def _plan_arm(
 ) -> None:
     """Models that count tokens alike and have as much room get the same prompts, which are built once."""
     bounded = one.rules.fit is not None
-    alike: dict[tuple[str, int | None], tuple[_Counter, list[str]]] = {}
+    alike: dict[tuple[str, int | None, bool], tuple[_Counter, list[str]]] = {}
     for model in study.models:
         counter = _Counter(model, journal, counted, pinned)
-        context = None if model.context is None else model.context - model.reasoning_tokens
-        key = (counter.key, context) if bounded else ("", None)
+        reserved = model.reasoning_tokens + (0 if arm.choice == "parse" else TOKENS_A_WISH)
+        context = None if model.context is None else model.context - reserved
+        # Only a choice by likelihood is asked for in another way of models that cannot continue a turn.
+        continues = model.prefill == "continue" or arm.choice != "logprobs"
+        key = (counter.key, context, continues) if bounded else ("", None, continues)
         alike.setdefault(key, (counter, []))[1].append(model.name)
     cells = [
         Asked(
@@ -217,9 +236,9 @@ def _plan_arm(
         for model in study.models
     ]
     journal.place_cells(cells)
-    for (_, context), (counter, names) in alike.items():
+    for (_, context, continues), (counter, names) in alike.items():
         rows = (
-            _with_choices(fitted(one.rules, sample, one.shots, context, counter), arm, one.rules)
+            _in_arm(fitted(one.rules, sample, one.shots, context, counter), arm, one.rules, continues=continues)
             for sample in one.samples
         )
         journal.plan_cells([cell for cell in cells if cell.model in names], rows)
