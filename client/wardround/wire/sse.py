@@ -57,6 +57,11 @@ class EventParser:
                 self._name = ""
         return events
 
+    @property
+    def between_events(self) -> bool:
+        """Whether nothing is left over of what was fed."""
+        return not (self._rest or self._data or self._name or self._after_cr)
+
     def close(self) -> list[Event]:
         """The stream has ended: return what was still open, if anything was."""
         if self._rest:
