@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from wardround.endpoints.dialects import failure_from, retry_after_s
+from tests.endpoints.exchange import KEY, UNHURRIED, bearer
+from wardround.endpoints.dialects import failure_from, failure_inside, is_error, retry_after_s
 from wardround.endpoints.replies import Failure, FailureKind
 
 OPENAI_OVERFLOW = (
@@ -22,6 +23,9 @@ TGI_OVERFLOW = (
     "Given: 4000 `inputs` tokens and 512 `max_new_tokens`"
 )
 LLAMA_CPP_OVERFLOW = "request (5012 tokens) exceeds the available context size (4096 tokens), try increasing it"
+
+
+LLAMA_CPP_PYTHON_REFUSAL = "[{'type': 'missing', 'loc': ('body', 'messages'), 'msg': 'Field required'}]"
 
 
 def nested(message: str, kind: str, code: str | int | None) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def failure(status: int, content: Any, **headers: str) -> Failure:
         pytest.param(
             429,
             {"error": "Model is overloaded", "error_type": "overloaded"},
-            "rate_limit",
+            "overload",
             True,
             "Model is overloaded",
             id="TGI: overloaded",
@@ -213,6 +217,154 @@ def failure(status: int, content: Any, **headers: str) -> Failure:
             "Requested tokens (5012) exceed context window of 4096",
             id="llama-cpp-python: the context overflows, by its words alone",
         ),
+        pytest.param(
+            400,
+            nested("The model `x` does not exist", "invalid_request_error", "model_not_found"),
+            "unknown_model",
+            False,
+            "The model `x` does not exist",
+            id="llama-cpp-python: no such model",
+        ),
+        pytest.param(
+            500,
+            nested(LLAMA_CPP_PYTHON_REFUSAL, "internal_server_error", None),
+            "bad_request",
+            False,
+            LLAMA_CPP_PYTHON_REFUSAL,
+            id="llama-cpp-python: a wrong parameter, for ever",
+        ),
+        pytest.param(
+            500,
+            nested("llama_decode returned -1", "internal_server_error", None),
+            "server_error",
+            True,
+            "llama_decode returned -1",
+            id="llama-cpp-python: an error of the server",
+        ),
+        pytest.param(
+            401,
+            {"error": {"code": 401, "message": "Invalid API Key", "type": "authentication_error"}},
+            "unauthorized",
+            False,
+            "Invalid API Key",
+            id="llama.cpp: the key is wrong",
+        ),
+        pytest.param(
+            429,
+            nested("You exceeded your current quota.", "insufficient_quota", "insufficient_quota"),
+            "rate_limit",
+            False,
+            "You exceeded your current quota.",
+            id="OpenAI: the quota is spent",
+        ),
+        pytest.param(
+            503,
+            {"error": {"message": "server busy, please try again", "type": "api_error", "param": None, "code": None}},
+            "overload",
+            True,
+            "server busy, please try again",
+            id="Ollama: overloaded",
+        ),
+        pytest.param(
+            404,
+            {"error": {"message": 'model "x" not found, try pulling it first', "type": "api_error", "code": None}},
+            "unknown_model",
+            False,
+            'model "x" not found, try pulling it first',
+            id="Ollama: no such model",
+        ),
+        pytest.param(
+            503,
+            nested("Too many queued requests.", "ServiceUnavailableError", 503),
+            "overload",
+            True,
+            "Too many queued requests.",
+            id="vLLM: overloaded",
+        ),
+        pytest.param(
+            400,
+            nested(
+                "max_tokens=9000 cannot be greater than max_model_len=max_total_tokens=2048", "BadRequestError", 400
+            ),
+            "context_overflow",
+            False,
+            "max_tokens=9000 cannot be greater than max_model_len=max_total_tokens=2048",
+            id="vLLM: more new tokens than the context has",
+        ),
+        pytest.param(
+            503,
+            flat("The request queue is full.", "ServiceUnavailable", 503),
+            "overload",
+            True,
+            "The request queue is full.",
+            id="SGLang: overloaded",
+        ),
+        pytest.param(
+            424,
+            {"error": "Request failed during generation: CUDA out of memory", "error_type": "generation"},
+            "server_error",
+            True,
+            "Request failed during generation: CUDA out of memory",
+            id="TGI: generation failed",
+        ),
+        pytest.param(401, None, "unauthorized", False, "HTTP 401", id="TGI: the key is wrong"),
+        pytest.param(
+            401,
+            {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}},
+            "unauthorized",
+            False,
+            "Access denied due to invalid subscription key.",
+            id="Azure: the key is wrong",
+        ),
+        pytest.param(
+            401,
+            {"statusCode": 401, "message": "Unauthorized. Access token is missing, invalid, or expired."},
+            "unauthorized",
+            False,
+            "Unauthorized. Access token is missing, invalid, or expired.",
+            id="Azure: the token is wrong",
+        ),
+        pytest.param(
+            404,
+            {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}},
+            "unknown_model",
+            False,
+            "The API deployment does not exist.",
+            id="Azure: no such deployment",
+        ),
+        pytest.param(
+            429,
+            {"error": {"code": "429", "message": "Requests have exceeded the token rate limit."}},
+            "rate_limit",
+            True,
+            "Requests have exceeded the token rate limit.",
+            id="Azure: too many tokens",
+        ),
+        pytest.param(
+            400,
+            {
+                "error": {
+                    "message": "The response was filtered due to the prompt triggering the content management policy.",
+                    "type": None,
+                    "param": "prompt",
+                    "code": "content_filter",
+                    "status": 400,
+                    "innererror": {"code": "ResponsibleAIPolicyViolation"},
+                }
+            },
+            "content_filter",
+            False,
+            "The response was filtered due to the prompt triggering the content management policy.",
+            id="Azure: the prompt was filtered",
+        ),
+        pytest.param(
+            403,
+            {"error": {"code": 403, "message": "The model requires moderation and your input was flagged."}},
+            "content_filter",
+            False,
+            "The model requires moderation and your input was flagged.",
+            id="OpenRouter: the prompt was filtered",
+        ),
         pytest.param(404, {"detail": "Not Found"}, "bad_request", False, "Not Found", id="FastAPI: no such address"),
         pytest.param(
             422,
@@ -234,6 +386,121 @@ def test_each_engine_s_no_is_understood(
     status: int, content: Any, kind: FailureKind, retryable: bool, words: str
 ) -> None:
     assert failure(status, content) == Failure(kind=kind, words=words, status=status, retryable=retryable)
+
+
+NO_TEMPLATE = (
+    "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the"
+    " tokenizer does not define one."
+)
+ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "hint"),
+    [
+        pytest.param(400, nested(NO_TEMPLATE, "BadRequestError", 400), "`chat_template`", id="vLLM: none"),
+        pytest.param(400, nested(ALTERNATE, "BadRequestError", 400), "`system: merge`", id="vLLM: no system role"),
+        pytest.param(400, flat(ALTERNATE, "BadRequest", 400), "`system: merge`", id="SGLang: no system role"),
+        pytest.param(
+            422,
+            {"error": "Template error: template not found", "error_type": "template_error"},
+            "`chat_template`",
+            id="TGI: none",
+        ),
+        pytest.param(
+            500,
+            nested(f"Jinja Exception: {ALTERNATE}", "server_error", 500),
+            "`system: merge`",
+            id="llama.cpp: no system role",
+        ),
+        pytest.param(
+            500,
+            {"detail": "Cannot use chat template functions because tokenizer.chat_template is not set"},
+            "`chat_template`",
+            id="transformers serve: none",
+        ),
+        pytest.param(
+            400,
+            nested("System role not supported", "BadRequestError", 400),
+            "`system: merge`",
+            id="Gemma: no system role",
+        ),
+    ],
+)
+def test_a_missing_or_unwilling_template_comes_with_its_cure(status: int, content: Any, hint: str) -> None:
+    found = failure(status, content)
+    assert (found.kind, found.retryable) == ("missing_template", False)
+    assert hint in found.words.rpartition("; ")[2]
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("Unrecognized request argument supplied: add_generation_prompt", "`prefill: drop`"),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            "`extra_body: {max_tokens: null, max_completion_tokens: N}`",
+        ),
+        (
+            "Unsupported value: 'temperature' does not support 0.0 with this model.",
+            "`extra_body: {temperature: null}`",
+        ),
+    ],
+)
+def test_a_field_that_a_hosted_model_refuses_comes_with_its_cure(message: str, hint: str) -> None:
+    found = failure(400, nested(message, "invalid_request_error", "unsupported_value"))
+    assert (found.kind, found.retryable) == ("bad_request", False)
+    assert hint in found.words
+
+
+def test_a_field_for_templates_that_is_refused_is_no_missing_template() -> None:
+    found = failure(400, nested("Extra inputs are not permitted: chat_template_kwargs", "BadRequestError", 400))
+    assert found.kind == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "retryable"),
+    [
+        pytest.param({"error": "slow", "error_type": "overloaded"}, "overload", True, id="TGI: overloaded"),
+        pytest.param(
+            {"error": TGI_OVERFLOW, "error_type": "validation"}, "context_overflow", False, id="TGI: overflow"
+        ),
+        pytest.param({"error": "no", "error_type": "validation"}, "bad_request", False, id="TGI: a wrong parameter"),
+        pytest.param({"error": "x", "error_type": "incomplete_generation"}, "server_error", True, id="TGI: broken off"),
+        pytest.param({"error": {"message": "x", "code": 429}}, "rate_limit", True, id="OpenRouter: a limit on the way"),
+        pytest.param(flat("No.", "BadRequestError", 400), "bad_request", False, id="SGLang: flat"),
+        pytest.param(nested("No.", "BadRequestError", 400), "bad_request", False, id="vLLM: a wrong parameter"),
+        pytest.param({"error": True}, "server_error", True, id="no words"),
+    ],
+)
+def test_an_error_inside_a_success_is_understood(content: Any, kind: FailureKind, retryable: bool) -> None:
+    assert is_error(content)
+    found = failure_inside(content)
+    assert (found.kind, found.retryable, found.status) == (kind, retryable, 200)
+
+
+@pytest.mark.parametrize("content", [{}, {"error": None}, {"object": "chat.completion"}])
+def test_what_holds_no_error_is_none(content: Any) -> None:
+    assert not is_error(content)
+
+
+@pytest.mark.parametrize("code", [None, "invalid_api_key"])
+def test_a_key_is_gone_from_the_words_before_they_are_cut(code: str | None) -> None:
+    body = json.dumps(nested("x" * 990 + KEY, "invalid_request_error", code)).encode()
+    words = failure_from(401, body, {}, bearer(KEY).taken_out_of).words
+    assert words.startswith("x" * 990)
+    assert KEY[:4] not in words
+
+
+def test_a_key_is_gone_however_the_json_writes_it() -> None:
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    body = b'{"error": "wrong key: %b"}' % escaped.encode()
+    assert failure_from(401, body, {}, bearer(KEY).taken_out_of).words == "wrong key: [key]"
+
+
+def test_a_key_that_is_a_word_of_the_error_does_not_change_its_kind() -> None:
+    body = json.dumps({"error": TGI_OVERFLOW, "error_type": "validation"}).encode()
+    assert failure_from(422, body, {}, bearer("must").taken_out_of).kind == "context_overflow"
 
 
 def test_a_page_is_kept_as_words() -> None:
@@ -287,7 +554,7 @@ def test_long_words_are_cut_to_a_thousand_characters(body: bytes) -> None:
         (502, "server_error", True),
         (503, "overload", True),
         (504, "timeout", True),
-        (529, "server_error", True),
+        (529, "overload", True),
     ],
 )
 def test_without_words_the_status_decides(status: int, kind: FailureKind, retryable: bool) -> None:
@@ -336,8 +603,6 @@ def test_the_failure_carries_the_wait() -> None:
     assert failure_from(429, b"", {"Retry-After": "2.5"}).retry_after_s == 2.5
 
 
-# A busy machine is no fault of the code.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEYS = st.sampled_from(["error", "message", "code", "type", "error_type", "detail", "object"]) | st.text(max_size=3)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import Server
 from wardround.catalogue import Model, resolve_model
-from wardround.endpoints.guard import Permit, addresses_of, in_the_house, most_sensitive, permit
+from wardround.endpoints.guard import Permit, addresses_of, in_the_house, most_sensitive, permit, permits_for
 from wardround.errors import GuardError
 from wardround.task import Sensitivity
 from wardround.wire import Wire, WireError
@@ -117,6 +117,45 @@ def test_open_data_is_not_guarded(sensitivity: Sensitivity) -> None:
 
 def test_the_embedded_server_is_of_the_house() -> None:
     assert leave("embedded", sensitivity="phi").trust == "embedded"
+
+
+def look_up(host: str) -> Sequence[str]:
+    return {"gpu1.example": ["10.0.0.7"], "gpu2.example": ["10.0.0.8"], "api.example": ["8.8.8.8"]}[host]
+
+
+def replicated(*others: str, **fields: Any) -> Model:
+    return model("http://gpu1.example:8000/v1", replicas=tuple(f"http://{host}/v1" for host in others), **fields)
+
+
+def test_each_replica_has_its_own_permit_and_all_their_addresses_are_pinned() -> None:
+    row = replicated("gpu2.example:8000", "gpu1.example:8001", "127.0.0.1:8002")
+    allowed = permits_for(row, "phi", attested=False, resolve=look_up)
+    assert [(one.trust, one.host) for one in allowed] == [
+        ("own house", host) for host in ("gpu1.example", "gpu2.example", "gpu1.example", "127.0.0.1")
+    ]
+    assert addresses_of(allowed) == {
+        "gpu1.example": ("10.0.0.7",),
+        "gpu2.example": ("10.0.0.8",),
+        "127.0.0.1": ("127.0.0.1",),
+    }
+
+
+@pytest.mark.parametrize("others", [("api.example",), ("gpu2.example", "api.example"), ("8.8.8.8",), ("0.0.0.0:9",)])
+@pytest.mark.parametrize("check", [permit, permits_for])
+def test_one_replica_outside_keeps_the_text_from_all(others: tuple[str, ...], check: Any) -> None:
+    with pytest.raises(GuardError, match="does not go to model 'm'"):
+        check(replicated(*others), "credentialed", attested=False, resolve=look_up)
+
+
+def test_an_attestation_covers_the_replicas_that_are_outside() -> None:
+    row = replicated("api.example", attestation=ATTESTED)
+    allowed = permits_for(row, "phi", attested=True, resolve=look_up)
+    assert [one.trust for one in allowed] == ["own house", "attested"]
+
+
+def test_where_nothing_is_guarded_one_permit_says_so_for_all_replicas() -> None:
+    [allowed] = permits_for(replicated("api.example"), "open", attested=False, resolve=no_lookup)
+    assert allowed.trust == "not guarded"
 
 
 def test_the_most_sensitive_data_decides() -> None:

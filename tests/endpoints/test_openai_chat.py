@@ -4,20 +4,34 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.endpoints.exchange import (
+    FINE,
+    KEY,
+    PATIENT,
+    PROMPT,
+    ROLE,
+    UNHURRIED,
+    USAGE,
+    USAGE_ONLY,
+    ask,
+    ask_either,
+    ask_streamed,
+    completion,
+    either_way,
+    piece,
+)
 from tests.support import Server
 from tests.wire.raw_server import (
     LAST_CHUNK,
     NEVER_S,
     STREAM_HEAD,
     Answer,
-    Asked,
     Then,
     chunk,
     closed_port,
@@ -29,94 +43,11 @@ from tests.wire.raw_server import (
     raw_server,
 )
 from wardround.catalogue import Model
-from wardround.endpoints import Chunk, Failure, OpenAIChat, Params, Reply
+from wardround.endpoints import Failure, OpenAIChat, Params, Reply
+from wardround.endpoints.keys import Keys
 from wardround.study import Deadlines
 from wardround.task import Message, Prompt
 from wardround.wire import Wire
-
-PROMPT = Prompt((Message("system", "Answer briefly."), Message("user", "Is aspirin an NSAID?")))
-PATIENT = Deadlines(first_token_s=20.0, whole_s=20.0)
-USAGE = {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}
-KEY = "sk-secret-0123456789abcdef"
-
-
-@dataclass
-class Exchange:
-    """What came of one question: the outcome, the pieces on the way, and what the server was asked."""
-
-    outcome: Reply | Failure
-    asked: list[Asked]
-    chunks: list[Chunk] = field(default_factory=list)
-
-    @property
-    def reply(self) -> Reply:
-        assert isinstance(self.outcome, Reply), self.outcome
-        return self.outcome
-
-    @property
-    def failure(self) -> Failure:
-        assert isinstance(self.outcome, Failure), self.outcome
-        return self.outcome
-
-    @property
-    def sent(self) -> dict[str, Any]:
-        [asked] = self.asked
-        return asked.json()
-
-
-def ask(
-    *steps: bytes | float | Then,
-    prompt: Prompt = PROMPT,
-    params: Params = Params(max_tokens=20),  # noqa: B008 - frozen
-    deadlines: Deadlines = PATIENT,
-    key: str | None = None,
-    listen: bool = False,
-    **row: Any,
-) -> Exchange:
-    """Ask a server that answers with `steps`; `row` are fields of the model's row in the catalogue."""
-
-    async def main() -> Exchange:
-        async with raw_server(steps) as server, Wire() as wire:
-            model = Model(**{"name": "m", "base_url": server.base_url, **row})
-            endpoint = OpenAIChat(model, wire, base_url=server.base_url, key=key, deadlines=deadlines)
-            chunks: list[Chunk] = []
-            outcome = await endpoint.ask(prompt, params, on_chunk=chunks.append if listen else None)
-            return Exchange(outcome, server.asked, chunks)
-
-    return asyncio.run(main())
-
-
-def completion(message: Mapping[str, Any], finish_reason: str | None = "stop", **fields: Any) -> dict[str, Any]:
-    """A whole completion."""
-    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
-    return {"object": "chat.completion", "model": "m", "choices": [choice], "usage": USAGE, **fields}
-
-
-def piece(delta: Mapping[str, Any], finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
-    """One event of a streamed completion."""
-    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-    return {"object": "chat.completion.chunk", "model": "m", "choices": [choice], **fields}
-
-
-ROLE = piece({"role": "assistant", "content": ""})
-USAGE_ONLY = {"object": "chat.completion.chunk", "model": "m", "choices": [], "usage": USAGE}
-FINE = json_answer(completion({"content": "Yes."}))
-
-
-def ask_streamed(*deltas: Mapping[str, Any], finish_reason: str = "stop", **options: Any) -> Exchange:
-    """Ask a server that streams `deltas` and ends well."""
-    contents = [ROLE, *map(piece, deltas), piece({}, finish_reason), USAGE_ONLY]
-    return ask(event_stream(*contents), stream=True, **options)
-
-
-def ask_either(streamed: bool, message: Mapping[str, Any], finish_reason: str = "stop") -> Exchange:
-    """The same message whole or as one piece of a stream."""
-    if streamed:
-        return ask_streamed(message, finish_reason=finish_reason)
-    return ask(json_answer(completion(message, finish_reason)))
-
-
-either_way = pytest.mark.parametrize("streamed", [pytest.param(False, id="whole"), pytest.param(True, id="streamed")])
 
 
 def test_the_question_goes_to_chat_completions_as_json() -> None:
@@ -371,7 +302,7 @@ def test_the_scheduled_time_is_the_caller_s_if_it_gives_one() -> None:
     async def main() -> Reply | Failure:
         async with raw_server([FINE]) as server, Wire() as wire:
             model = Model(name="m", base_url=server.base_url)
-            endpoint = OpenAIChat(model, wire, base_url=server.base_url, key=None, deadlines=PATIENT)
+            endpoint = OpenAIChat(model, wire, base_url=server.base_url, deadlines=PATIENT)
             return await endpoint.ask(PROMPT, Params(max_tokens=5), scheduled_ns=17)
 
     reply = asyncio.run(main())
@@ -385,7 +316,7 @@ def test_streams_in_a_row_use_one_connection() -> None:
         begin = STREAM_HEAD + event(piece({"content": "a"}, "stop")) + event(b"[DONE]")
         async with raw_server([begin, 0.01, LAST_CHUNK]) as server, Wire() as wire:
             model = Model(name="m", base_url=server.base_url, stream=True)
-            endpoint = OpenAIChat(model, wire, base_url=server.base_url, key=None, deadlines=PATIENT)
+            endpoint = OpenAIChat(model, wire, base_url=server.base_url, deadlines=PATIENT)
             for _ in range(5):
                 assert isinstance(await endpoint.ask(PROMPT, Params(max_tokens=5)), Reply)
             return server.connections
@@ -503,7 +434,7 @@ def test_a_server_that_is_not_there_is_the_failure_connect(streamed: bool) -> No
         async with Wire() as wire:
             base_url = f"http://127.0.0.1:{closed_port()}/v1"
             model = Model(name="m", base_url=base_url, stream=streamed)
-            endpoint = OpenAIChat(model, wire, base_url=base_url, key=None, deadlines=PATIENT)
+            endpoint = OpenAIChat(model, wire, base_url=base_url, deadlines=PATIENT)
             return await endpoint.ask(PROMPT, Params(max_tokens=5))
 
     failure = asyncio.run(main())
@@ -589,7 +520,7 @@ def ask_embedded(server: Server, *, stream: bool, **params: Any) -> Reply | Fail
     async def main() -> Reply | Failure:
         async with Wire() as wire:
             model = Model(name="baseline-lead", base_url=server.base_url, stream=stream)
-            endpoint = OpenAIChat(model, wire, base_url=server.base_url, key=None, deadlines=PATIENT)
+            endpoint = OpenAIChat(model, wire, base_url=server.base_url, deadlines=PATIENT)
             return await endpoint.ask(PROMPT, Params(**{"max_tokens": 20, **params}))
 
     return asyncio.run(main())
@@ -625,8 +556,6 @@ def test_a_server_that_overflows_says_so_in_a_failure(server: Server) -> None:
     assert (failure.kind, failure.retryable) == ("context_overflow", False)
 
 
-# A busy machine is no fault of the code.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VALUES: st.SearchStrategy[Any] = st.sampled_from([None, "", "Yes.", "<think>Hm.", "\ud800", 7, True, [], ["a"], {}])
 MESSAGES = st.dictionaries(st.sampled_from(["role", "content", "reasoning", "reasoning_content"]), VALUES, max_size=3)
 CHOICES = st.fixed_dictionaries(
@@ -689,3 +618,124 @@ def test_an_overflow_inside_a_stream_is_one_and_final() -> None:
 def test_a_key_across_the_end_of_what_is_kept_leaves_nothing_of_itself() -> None:
     body = json.dumps({"error": {"message": "x" * 990 + KEY}}).encode()
     assert KEY[:8] not in ask(http_answer(body, 401), key=KEY).failure.words
+
+
+def test_top_p_is_sent_where_the_row_has_one() -> None:
+    assert ask(FINE, params=Params(max_tokens=5, top_p=0.9)).sent["top_p"] == 0.9
+
+
+def test_null_in_extra_body_takes_a_field_out() -> None:
+    extra = {"max_tokens": None, "max_completion_tokens": 400, "temperature": None}
+    sent = ask(FINE, params=Params(max_tokens=5, extra_body=extra)).sent
+    assert sorted(sent) == ["max_completion_tokens", "messages", "model"]
+
+
+STOPS = ("1", "2", "3", "4", "5")
+
+
+def test_no_more_than_four_stop_strings_are_sent() -> None:
+    assert ask(FINE, params=Params(max_tokens=5, stop=STOPS)).sent["stop"] == ["1", "2", "3", "4"]
+
+
+@either_way
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        pytest.param("Yes.5 No.", "Yes.", id="one that was not sent"),
+        pytest.param("Yes.1", "Yes.", id="one that the engine left at the end"),
+        pytest.param("Yes.5 No.4", "Yes.", id="the first of two"),
+        pytest.param("5", "", id="all of it"),
+    ],
+)
+def test_an_answer_ends_at_its_first_stop_string(streamed: bool, text: str, left: str) -> None:
+    params = Params(max_tokens=5, stop=STOPS)
+    if streamed:
+        reply = ask_streamed({"content": text}, finish_reason="length", params=params).reply
+    else:
+        reply = ask(json_answer(completion({"content": text}, "length")), params=params).reply
+    assert (reply.text, reply.finish_reason) == (left, "stop")
+
+
+def test_an_answer_without_a_stop_string_keeps_its_finish_reason() -> None:
+    reply = ask(json_answer(completion({"content": "Yes"}, "length")), params=Params(max_tokens=5, stop=STOPS)).reply
+    assert (reply.text, reply.finish_reason) == ("Yes", "length")
+
+
+def test_a_stop_string_inside_the_reasoning_does_not_end_the_answer() -> None:
+    answer = json_answer(completion({"content": "<think>1 or 2?</think>Yes."}))
+    reply = ask(answer, params=Params(max_tokens=50, stop=STOPS)).reply
+    assert (reply.text, reply.reasoning) == ("Yes.", "1 or 2?")
+
+
+@either_way
+def test_an_answer_that_a_content_filter_cut_is_no_answer(streamed: bool) -> None:
+    failure = ask_either(streamed, {"content": "Aspirin is"}, finish_reason="content_filter").failure
+    assert (failure.kind, failure.retryable) == ("content_filter", False)
+
+
+def test_what_a_model_says_instead_of_an_answer_is_what_it_says() -> None:
+    assert ask(json_answer(completion({"content": None, "refusal": "I cannot."}))).reply.text == "I cannot."
+
+
+@pytest.mark.parametrize(
+    ("fields", "cached"),
+    [
+        pytest.param({}, None, id="unsaid"),
+        pytest.param({"usage": {**USAGE, "prompt_tokens_details": {"cached_tokens": 8}}}, 8, id="OpenAI, vLLM"),
+        pytest.param({"usage": {**USAGE, "prompt_tokens_details": None}}, None, id="null"),
+        pytest.param({"timings": {"cache_n": 7, "prompt_n": 4}}, 7, id="llama.cpp"),
+        pytest.param({"usage": {**USAGE, "prompt_tokens_details": {"cached_tokens": "8"}}}, None, id="no number"),
+    ],
+)
+def test_the_cached_part_of_the_prompt_is_read(fields: dict[str, Any], cached: int | None) -> None:
+    assert ask(json_answer(completion({"content": "a"}, **fields))).reply.cached_tokens == cached
+
+
+def test_a_reply_names_who_answered_without_secrets() -> None:
+    async def main() -> tuple[Reply | Failure, str]:
+        async with raw_server([FINE]) as server, Wire() as wire:
+            base_url = server.base_url.replace("http://", "http://nurse:hunter2@")
+            endpoint = OpenAIChat(Model(name="m"), wire, base_url=base_url, deadlines=PATIENT)
+            return await endpoint.ask(PROMPT, Params(max_tokens=5)), server.base_url
+
+    reply, base_url = asyncio.run(main())
+    assert isinstance(reply, Reply)
+    assert reply.endpoint == base_url
+
+
+@either_way
+def test_the_headers_of_an_answer_are_told(streamed: bool) -> None:
+    if streamed:
+        head = http_head(Content_Type="text/event-stream", x_ratelimit_remaining_requests=7)
+        exchange = ask(head + b'data: {"choices": []}\n\n', Then.HANG_UP, stream=True)
+    else:
+        exchange = ask(json_answer(completion({"content": "a"}), x_ratelimit_remaining_requests="7"))
+    [headers] = exchange.headers
+    assert headers["X-RateLimit-Remaining-Requests"] == "7"
+
+
+@either_way
+def test_the_headers_of_a_refusal_are_told(streamed: bool) -> None:
+    [headers] = ask(json_answer({"error": "no"}, 429, Retry_After="3"), stream=streamed).headers
+    assert headers["Retry-After"] == "3"
+
+
+def test_without_an_answer_no_headers_are_told() -> None:
+    assert ask(Then.HANG_UP).headers == []
+
+
+@pytest.mark.parametrize("shown", [f"{KEY[:8]}***************{KEY[-4:]}", KEY[:12], KEY[-9:]])
+def test_a_key_that_the_server_repeats_in_part_is_not_in_the_failure(shown: str) -> None:
+    answer = json_answer({"error": {"message": f"Incorrect API key provided: {shown}. See the docs."}}, 401)
+    assert ask(answer, key=KEY).failure.words == "Incorrect API key provided: [key]. See the docs."
+
+
+def test_the_row_s_own_headers_are_sent() -> None:
+    async def main() -> Mapping[str, str]:
+        async with raw_server([FINE]) as server, Wire() as wire:
+            keys = Keys({"X-Title": "Ward 3"})
+            endpoint = OpenAIChat(Model(name="m"), wire, base_url=server.base_url, keys=keys, deadlines=PATIENT)
+            await endpoint.ask(PROMPT, Params(max_tokens=5))
+            return server.asked[0].headers
+
+    assert asyncio.run(main())["x-title"] == "Ward 3"

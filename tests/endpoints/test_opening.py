@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tests.support import Server
 from tests.wire.raw_server import Asked, Then, closed_port, http_answer, json_answer, raw_server
 from wardround.catalogue import Model
-from wardround.endpoints import OpenAIChat, check_served, identity, open_endpoint
+from wardround.endpoints import check_served, identity, open_endpoint
 from wardround.endpoints.opening import without_secrets
 from wardround.errors import EndpointError
 from wardround.study import Deadlines
@@ -160,16 +162,92 @@ def test_a_missing_key_is_said_when_the_endpoint_is_opened(monkeypatch: pytest.M
         open_endpoint(model(key_env=KEY_ENV), Wire(), base_url="http://127.0.0.1:1/v1", deadlines=Deadlines())
 
 
-def test_an_endpoint_is_opened_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("row", "door"),
+    [
+        ({}, "OpenAIChat"),
+        ({"protocol": "openai-completions"}, "OpenAICompletions"),
+        ({"protocol": "tgi"}, "TextGeneration"),
+        ({"protocol": "azure-openai", "api_version": "2024-10-21"}, "AzureOpenAI"),
+    ],
+)
+def test_every_protocol_has_its_door(monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], door: str) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
     url = "http://127.0.0.1:1/v1"
-    assert isinstance(open_endpoint(model(key_env=KEY_ENV), Wire(), base_url=url, deadlines=Deadlines()), OpenAIChat)
+    opened = open_endpoint(model(key_env=KEY_ENV, **row), Wire(), base_url=url, deadlines=Deadlines())
+    assert type(opened).__name__ == door
+
+
+@pytest.mark.parametrize(
+    ("protocol", "package", "extra"),
+    [("tgi", "text_generation", "tgi"), ("azure-openai", "openai", "azure")],
+)
+def test_a_package_that_is_not_there_is_named_with_its_extra(protocol: str, package: str, extra: str) -> None:
+    program = f"""
+import sys
+sys.modules[{package!r}] = None
+from wardround.catalogue import Model
+from wardround.endpoints import open_endpoint
+from wardround.study import Deadlines
+from wardround.wire import Wire
+row = Model(name="m", base_url="http://127.0.0.1:1", protocol={protocol!r}, api_version="2024-10-21")
+open_endpoint(row, Wire(), base_url="http://127.0.0.1:1", deadlines=Deadlines())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"EndpointError: this protocol needs: pip install 'wardround[{extra}]'" in ended.stderr.splitlines()[-1]
+
+
+def test_no_package_of_a_single_protocol_is_loaded_for_the_others() -> None:
+    program = """
+import sys
+from wardround.catalogue import Model
+from wardround.endpoints import open_endpoint
+from wardround.study import Deadlines
+from wardround.wire import Wire
+open_endpoint(Model(name="m", base_url="http://x"), Wire(), base_url="http://x", deadlines=Deadlines())
+print({"openai", "text_generation", "httpx", "httpx2", "jinja2"} & set(sys.modules))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "set()\n"
 
 
 def test_a_refused_key_that_the_server_repeats_is_not_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
     words = complaint_about(json_answer({"error": {"message": f"{KEY} is wrong"}}, 401), key_env=KEY_ENV)
     assert words.endswith("/v1 answers HTTP 401 for model 'medgemma-4b': [key] is wrong")
+
+
+def serving_tgi(name: Any) -> bytes:
+    """The answer of a TGI server's /info."""
+    return json_answer({"model_id": name, "version": "3.3.5"})
+
+
+def test_a_tgi_server_is_asked_for_its_one_model() -> None:
+    [asked] = check_raw(serving_tgi("org/m-7b"), protocol="tgi", served_as="org/m-7b")
+    assert (asked.method, asked.target) == ("GET", "/info")
+
+
+def test_a_tgi_server_with_another_model_is_told_of() -> None:
+    words = complaint_about(serving_tgi("org/m-13b"), protocol="tgi", served_as="org/m-7b")
+    assert words.endswith(" does not serve 'org/m-7b'; did you mean 'org/m-13b'? (set `served_as`)")
+
+
+@pytest.mark.parametrize("answer", [serving_tgi(None), json_answer([]), http_answer(b"TGI"), json_answer({}, 404)])
+def test_a_tgi_server_that_does_not_say_what_it_serves_is_taken_at_its_word(answer: bytes) -> None:
+    check_raw(answer, protocol="tgi")
+
+
+def test_azure_is_taken_at_its_word_and_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+    azure = {"protocol": "azure-openai", "api_version": "2024-10-21", "key_env": KEY_ENV}
+    assert check_raw(http_answer(b"", 500), **azure) == []
+
+
+def test_the_row_s_headers_go_with_the_first_question_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+    row = {"headers": {"X-Title": "Ward 3"}, "headers_env": {"X-Gateway": KEY_ENV}}
+    [asked] = check_raw(serving("medgemma-4b"), **row)
+    assert (asked.headers["x-title"], asked.headers["x-gateway"]) == ("Ward 3", KEY)
 
 
 SECRET_PARTS = pytest.mark.parametrize(
@@ -233,13 +311,30 @@ def test_only_scheme_host_and_path_of_an_address_are_shown(url: str, shown: str)
     assert without_secrets(url) == shown
 
 
+PLAINEST = {"protocol": "openai-chat", "base_url": "http://127.0.0.1:1/v1", "model": "m", "prefill": "continue"}
+
+
 def test_the_identity_of_an_endpoint_is_its_protocol_address_and_served_name() -> None:
-    assert identity(model(served_as="m")) == {
-        "protocol": "openai-chat",
-        "base_url": "http://127.0.0.1:1/v1",
-        "model": "m",
-        "prefill": "continue",
-    }
+    assert identity(model(served_as="m")) == PLAINEST
+
+
+@pytest.mark.parametrize(
+    ("row", "trait"),
+    [
+        ({"system": "merge"}, {"system": "merge"}),
+        ({"reasoning": "final-response"}, {"reasoning": "final-response"}),
+        ({"structured": "structured_outputs"}, {"structured": "structured_outputs"}),
+        ({"headers": {"X-B": "2", "X-A": "1"}}, {"headers": '{"X-A": "1", "X-B": "2"}'}),
+        (
+            {"protocol": "azure-openai", "api_version": "2024-10-21"},
+            {"protocol": "azure-openai", "api_version": "2024-10-21"},
+        ),
+    ],
+)
+def test_what_changes_the_request_or_the_answer_is_part_of_the_identity(
+    row: dict[str, Any], trait: dict[str, str]
+) -> None:
+    assert identity(model(served_as="m", **row)) == PLAINEST | trait
 
 
 def test_the_embedded_server_is_the_same_whatever_its_port() -> None:
@@ -247,7 +342,8 @@ def test_the_embedded_server_is_the_same_whatever_its_port() -> None:
 
 
 def test_the_name_in_the_tables_and_the_key_are_no_part_of_the_identity() -> None:
-    one, other = model(name="a", served_as="m"), model(name="b", served_as="m", key_env=KEY_ENV, title="B")
+    one = model(name="a", served_as="m")
+    other = model(name="b", served_as="m", key_env=KEY_ENV, title="B", headers_env={"X-Gateway": KEY_ENV}, stream=True)
     assert identity(one) == identity(other)
 
 

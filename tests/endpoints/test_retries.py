@@ -153,6 +153,45 @@ def test_a_retry_after_up_to_the_cap_is_waited_for(monkeypatch: pytest.MonkeyPat
     assert outcome_of(again(retry_after_s=0.01), REPLY)[0] == REPLY
 
 
+def asked_for_leave(*outcomes: Reply | Failure, refuse: int = 99) -> tuple[Reply | Failure, int, list[str], list[str]]:
+    """Outcome and attempts where leave for a further attempt is refused the `refuse`th time; what was told and asked."""
+    told: list[str] = []
+    asked: list[str] = []
+
+    def may_go_on(failure: Failure) -> bool:
+        asked.append(failure.words)
+        return len(asked) < refuse
+
+    last, count = asyncio.run(
+        ask_until_answered(
+            scripted(*outcomes),
+            attempts=4,
+            on_failed_attempt=lambda _attempt, failure: told.append(failure.words),
+            may_go_on=may_go_on,
+        )
+    )
+    return last, count, told, asked
+
+
+def test_leave_is_asked_once_for_each_further_attempt() -> None:
+    assert asked_for_leave(again("one"), again("two"), REPLY) == (REPLY, 3, ["one", "two"], ["one", "two"])
+
+
+def test_nobody_is_asked_where_there_is_no_further_attempt() -> None:
+    failures = [again(words) for words in ("one", "two", "three", "four")]
+    assert asked_for_leave(*failures)[3] == ["one", "two", "three"]
+    assert asked_for_leave(FINAL)[3] == []
+    assert asked_for_leave(REPLY)[3] == []
+
+
+@pytest.mark.parametrize("refuse", [1, 2, 3])
+def test_a_refused_attempt_is_not_made_and_the_failure_before_it_is_the_last(refuse: int) -> None:
+    failures = [again(words) for words in ("one", "two", "three", "four")]
+    last, count, told, _ = asked_for_leave(*failures, refuse=refuse)
+    assert (last, count) == (failures[refuse - 1], refuse)
+    assert told == ["one", "two", "three"][: refuse - 1]
+
+
 def test_an_error_in_asking_is_not_swallowed() -> None:
     async def broken() -> Reply | Failure:
         raise ZeroDivisionError

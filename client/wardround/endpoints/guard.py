@@ -39,7 +39,7 @@ _ODD_NUMBER = re.compile(r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+))*\.?", re
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to send data of a sensitivity to a model; goes into the run's manifest.
+    """Leave to send data of a sensitivity to a model's server; goes into the run's manifest.
 
     `trust` says why: "embedded", "own house" (loopback or private), "attested", or "not guarded" (open or licensed
     data). `addresses` are those that were checked and are the only ones to be connected to; none if any will do.
@@ -76,17 +76,27 @@ def resolve(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def permit(model: Model, sensitivity: Sensitivity, *, attested: bool, resolve: Resolve = resolve) -> Permit:
-    """Leave to send data of `sensitivity` to `model`; raises `GuardError` where there is none.
+def permits_for(model: Model, sensitivity: Sensitivity, *, attested: bool, resolve: Resolve = resolve) -> list[Permit]:
+    """Leave to send data of `sensitivity` to `model`, one permit for each of its servers, replicas included.
 
-    `attested`: the user said on the command line that the attestation in the model's row holds for this data.
+    Raises `GuardError` if there is none for one of them. `attested`: the user said on the command line that the
+    attestation in the model's row holds for this data.
     """
     if model.base_url == EMBEDDED:
-        return Permit(model.name, sensitivity, "embedded")
+        return [Permit(model.name, sensitivity, "embedded")]
     if sensitivity not in GUARDED:
-        return Permit(model.name, sensitivity, "not guarded")
+        return [Permit(model.name, sensitivity, "not guarded")]
+    return [_permit_at(url, model, sensitivity, attested, resolve) for url in model.urls or ("",)]
+
+
+def permit(model: Model, sensitivity: Sensitivity, *, attested: bool, resolve: Resolve = resolve) -> Permit:
+    """The permit for the first of the model's servers; raises `GuardError` if one of them all may not be sent to."""
+    return permits_for(model, sensitivity, attested=attested, resolve=resolve)[0]
+
+
+def _permit_at(base_url: str, model: Model, sensitivity: Sensitivity, attested: bool, resolve: Resolve) -> Permit:
     # The connector's own parser: what is checked must be what is connected to.
-    host = (URL(model.base_url or "").raw_host or "").lower()
+    host = (URL(base_url).raw_host or "").lower()
     addresses = tuple(_checked_addresses(host, resolve))
     outside = [address for address in addresses if not in_the_house(address)]
     if not outside:

@@ -4,80 +4,134 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
 from wardround.catalogue import EMBEDDED, Model
 from wardround.endpoints.dialects import failure_from
+from wardround.endpoints.door import Door, OnHeaders
+from wardround.endpoints.keys import keys_of
+from wardround.endpoints.keys import without_secrets as without_secrets
 from wardround.endpoints.openai_chat import OpenAIChat
+from wardround.endpoints.openai_completions import OpenAICompletions
 from wardround.endpoints.replies import Endpoint
 from wardround.errors import EndpointError
 from wardround.study import Deadlines
 from wardround.wire import Wire, WireError
 
 PROBE_S = 15.0
+_NO_SUCH_ROUTE = (404, 405, 501)
+# Traits that change what is sent or how an answer is split; at its default each is what it was before it could be set.
+_TRAITS = ("system", "reasoning", "structured", "api_version", "headers")
 
 
 def open_endpoint(
-    model: Model, wire: Wire, *, base_url: str, deadlines: Deadlines, templates: Mapping[str, str] | None = None
+    model: Model,
+    wire: Wire,
+    *,
+    base_url: str,
+    deadlines: Deadlines,
+    templates: Mapping[str, str] | None = None,
+    on_headers: OnHeaders | None = None,
 ) -> Endpoint:
-    """Return the endpoint of `model` at `base_url`; raises `EndpointError` if its key is absent.
+    """Return the endpoint of `model` at `base_url`.
 
     `templates`: the texts of the chat templates that prompts may be rendered with here, by their SHA-256.
+    `on_headers` is told the headers of every answer. Raises `EndpointError` if a key is absent, or the package that
+    the protocol needs.
     """
-    return OpenAIChat(model, wire, base_url=base_url, key=_key_of(model), deadlines=deadlines)
+    return _door_of(model)(
+        model,
+        wire,
+        base_url=_root(model, base_url),
+        deadlines=deadlines,
+        keys=keys_of(model),
+        templates=templates,
+        on_headers=on_headers,
+    )
+
+
+def _door_of(model: Model) -> type[Door]:
+    match model.protocol:
+        case "openai-chat":
+            return OpenAIChat
+        case "openai-completions":
+            return OpenAICompletions
+        case "tgi":
+            return _needing("tgi")
+        case "azure-openai":
+            return _needing("azure")
+
+
+def _needing(extra: str) -> type[Door]:
+    try:
+        if extra == "tgi":
+            from wardround.endpoints.tgi import TextGeneration
+
+            return TextGeneration
+        from wardround.endpoints.azure_openai import AzureOpenAI
+    except ImportError as error:
+        raise EndpointError(f"this protocol needs: pip install 'wardround[{extra}]' ({error})") from error
+    return AzureOpenAI
+
+
+def _root(model: Model, base_url: str) -> str:
+    """TGI serves both its own API, at its root, and OpenAI's below /v1: a row may name either."""
+    return base_url.removesuffix("/v1") if model.protocol == "tgi" else base_url
 
 
 def auth_headers(model: Model) -> dict[str, str]:
-    """The headers that carry the model's key; raises `EndpointError` if it is absent."""
-    key = _key_of(model)
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    """The headers that go with every request, the key's among them; raises `EndpointError` if one is absent."""
+    return dict(keys_of(model).headers)
 
 
 def identity(model: Model) -> dict[str, str]:
     """What distinguishes this endpoint's replies from another's; part of every request's key.
 
-    The embedded server gets a new port in every run and is the same all the same.
+    The embedded server gets a new port in every run and is the same all the same. Traits stand in it only where they
+    are not the default's.
     """
+    traits = {name: getattr(model, name) for name in _TRAITS if getattr(model, name) != _default(name)}
     return {
         "protocol": model.protocol,
         "base_url": EMBEDDED if model.base_url == EMBEDDED else without_secrets(model.base_url or ""),
         "model": model.served_name,
         "prefill": model.prefill,
+        **{
+            name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for name, value in traits.items()
+        },
     }
 
 
-def without_secrets(url: str) -> str:
-    """The URL without user-info, query and fragment, where people put keys."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+def _default(name: str) -> Any:
+    return Model.model_fields[name].get_default(call_default_factory=True)
 
 
 async def check_served(model: Model, wire: Wire, *, base_url: str) -> None:
     """Ask the server for its models before anything else is sent to it.
 
-    Raises `EndpointError` with one line if it is unreachable, refuses the key, or does not serve the model. A
-    server that has no `/models` is taken at its word.
+    Raises `EndpointError` with one line if it is unreachable, refuses the key, or does not serve the model. A server
+    that has no list of models is taken at its word, and so is Azure, whose lists name no deployment.
     """
-    url = f"{base_url}/models"
-    key = _key_of(model)
-    headers = auth_headers(model)
-    shown = without_secrets(base_url)
+    keys = keys_of(model)
+    if model.protocol == "azure-openai":
+        return
+    root = _root(model, base_url)
+    shown = without_secrets(root)
+    route, read = ("/info", _served_by_tgi) if model.protocol == "tgi" else ("/models", _served_names)
     try:
-        answer = await wire.get(url, headers=headers, whole_s=PROBE_S)
+        answer = await wire.get(root + route, headers=keys.headers, whole_s=PROBE_S)
     except WireError as error:
         raise EndpointError(
             f"no server for model {model.name!r} at {shown}: {error.detail}; start it, or mend `base_url`"
         ) from error
-    if answer.status in (404, 405, 501):
+    if answer.status in _NO_SUCH_ROUTE:
         return
     if answer.status != 200:
-        body = answer.body.replace(key.encode(), b"[key]") if key else answer.body
-        words = failure_from(answer.status, body, {}).words
+        words = failure_from(answer.status, answer.body, {}, keys.taken_out_of).words
         raise EndpointError(f"{shown} answers HTTP {answer.status} for model {model.name!r}: {words}")
-    names = _served_names(answer.body)
+    names = read(answer.body)
     if names is not None and model.served_name not in names:
         near = difflib.get_close_matches(model.served_name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it serves: {', '.join(names[:8]) or 'nothing'}"
@@ -91,12 +145,10 @@ def _served_names(body: bytes) -> list[str] | None:
         return None
 
 
-def _key_of(model: Model) -> str | None:
-    if model.key_env is None:
+def _served_by_tgi(body: bytes) -> list[str] | None:
+    """The one model of a TGI server."""
+    try:
+        name = json.loads(body)["model_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    key = os.environ.get(model.key_env, "").strip()
-    if not key:
-        raise EndpointError(f"model {model.name!r} needs a key: set the environment variable {model.key_env}")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise EndpointError(f"the key in the environment variable {model.key_env} holds characters no key has")
-    return key
+    return [name] if isinstance(name, str) else None

@@ -8,7 +8,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_result,
-    stop_after_attempt,
     wait_random_exponential,
 )
 
@@ -29,14 +28,16 @@ async def ask_until_answered(
     *,
     attempts: int,
     on_failed_attempt: Callable[[int, Failure], None] = lambda _attempt, _failure: None,
+    may_go_on: Callable[[Failure], bool] = lambda _failure: True,
 ) -> tuple[Reply | Failure, int]:
     """Call `ask` until it gives a reply, a failure that asking again cannot mend, or `attempts` are spent.
 
     Returns the last outcome and the number of attempts. `on_failed_attempt` is told of each failed attempt
-    that is followed by another.
+    that is followed by another. `may_go_on` is asked once for each further attempt, before the wait for it, and may
+    refuse it: a budget may be used up.
     """
     first = await ask()
-    if attempts == 1 or not _worth_another(first):
+    if attempts == 1 or not _worth_another(first) or (isinstance(first, Failure) and not may_go_on(first)):
         return first, 1
     if isinstance(first, Failure):
         on_failed_attempt(1, first)
@@ -51,8 +52,13 @@ async def ask_until_answered(
         if state.attempt_number > 1 and isinstance(outcome, Failure):
             on_failed_attempt(state.attempt_number, outcome)
 
+    def no_further(state: RetryCallState) -> bool:
+        number, outcome = state.attempt_number, _outcome(state)
+        # The first attempt was asked about above, and nobody is asked about one that there is none left for.
+        return number >= attempts or (number > 1 and isinstance(outcome, Failure) and not may_go_on(outcome))
+
     retrying = AsyncRetrying(
-        stop=stop_after_attempt(attempts),
+        stop=no_further,
         wait=_wait_s,
         retry=retry_if_result(_worth_another),
         before_sleep=before_sleep,

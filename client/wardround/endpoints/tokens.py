@@ -46,13 +46,19 @@ def token_counter(
 
     `pinned` names hosts and the only addresses they may be reached at, as for `Wire`.
     """
+    here = counter_without_server(model)
+    if here.exact:
+        return here
+    by_server = _by_server(model, headers or {}, pinned or {})
+    return TokenCounter(f"server {model.served_name}", by_server, True) if by_server is not None else here
+
+
+def counter_without_server(model: Model) -> TokenCounter:
+    """The best counter for `model` that asks nobody; raises `CatalogueError` for an unusable tokenizer file."""
     if model.tokenizer is not None:
         return TokenCounter(f"tokenizer {Path(model.tokenizer).name}", _by_file(Path(model.tokenizer)), True)
     if model.base_url == EMBEDDED:
         return TokenCounter("words and marks", lambda text: len(TOKEN.findall(text)), True)
-    by_server = _by_server(model, headers or {}, pinned or {})
-    if by_server is not None:
-        return TokenCounter(f"server {model.served_name}", by_server, True)
     return TokenCounter(f"estimate: {BYTES_PER_TOKEN} bytes a token", estimate, False)
 
 
