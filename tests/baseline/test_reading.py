@@ -136,7 +136,7 @@ def test_a_greeting_before_the_first_question_is_a_shot_as_any_assistant_turn() 
 
 
 def test_a_prompt_without_a_user_has_no_case_and_no_shots() -> None:
-    assert read_prompt([("system", "Say hello."), ("assistant", "Hello.")]) == Reading("", (), (), ())
+    assert read_prompt([("system", "Say hello."), ("assistant", "Hello.")]) == Reading("", (), (), (), begun="Hello.")
 
 
 def test_no_messages_are_an_empty_reading() -> None:

@@ -1,7 +1,9 @@
-"""The embedded server: parameterless baselines behind an OpenAI-style API, with a latency model and faults."""
+"""The embedded server: parameterless baselines behind the APIs of real engines, with a latency model and faults."""
 
 from wardround.baseline.answerers import BASELINES, answer
 from wardround.baseline.latency import Latency
-from wardround.baseline.server import Faults, ServerOptions, serve
+from wardround.baseline.limits import RateLimits
+from wardround.baseline.server import serve
+from wardround.baseline.state import Behaviour, Faults, ServerOptions
 
-__all__ = ["BASELINES", "Faults", "Latency", "ServerOptions", "answer", "serve"]
+__all__ = ["BASELINES", "Behaviour", "Faults", "Latency", "RateLimits", "ServerOptions", "answer", "serve"]

@@ -40,20 +40,24 @@ def lead(reading: Reading, _draw: int) -> str:
 
 def overlap(reading: Reading, _draw: int) -> str:
     """The option, label or sentence of the input that shares most words with the (rest of the) input."""
+    return max(_shared_words(reading), key=lambda scored: scored[1], default=("", 0))[0]
+
+
+def _shared_words(reading: Reading) -> list[tuple[str, int]]:
+    """Each option, label or sentence with the number of words it shares with the (rest of the) input."""
     if reading.options:
         case = _words(reading.text)
-        return reading.named(max(reading.options, key=lambda option: len(_words(option[1]) & case))[0])
+        return [(reading.named(letter), len(_words(text) & case)) for letter, text in reading.options]
     if reading.labels:
         case = _words(reading.text)
-        return max(reading.labels, key=lambda label: len(_words(label) & case))
+        return [(label, len(_words(label) & case)) for label in reading.labels]
     sentences = reading.sentences
-    if not sentences:
-        return ""
     bags = [_words(sentence) for sentence in sentences]
     # In how many other sentences each word stands: one pass, also for letters of a thousand sentences.
     occurs = Counter(word for bag in bags for word in bag)
-    shared = [sum(1 for word in bag if occurs[word] > 1) for bag in bags]
-    return sentences[shared.index(max(shared))]
+    return [
+        (sentence, sum(1 for word in bag if occurs[word] > 1)) for sentence, bag in zip(sentences, bags, strict=True)
+    ]
 
 
 def frequent_codes(reading: Reading, _draw: int) -> str:
@@ -82,10 +86,33 @@ BASELINES: dict[str, Callable[[Reading, int], str]] = {
 
 
 def answer(model: str, messages: Sequence[tuple[str, str]], seed: int = 0) -> str:
-    """What baseline `model` answers to (role, content) pairs; the same prompt and seed give the same answer."""
-    content = "\x00".join(f"{role}\x01{text}" for role, text in messages)
+    """What baseline `model` answers to (role, content) pairs; the same prompt and seed give the same answer.
+
+    An answer that the assistant's turn has begun already is continued.
+    """
+    reading = read_prompt(messages)
+    return reading.continued(said(model, reading, messages, seed))
+
+
+def said(model: str, reading: Reading, messages: Sequence[tuple[str, str]], seed: int) -> str:
+    """The baseline's answer to a prompt that was read, from its beginning."""
+    content = "\x00".join([f"{role}\x01{text}" for role, text in messages])
     digest = hashlib.sha256(f"{seed}\x00{content}".encode("utf-8", "surrogatepass")).digest()
-    return BASELINES[model](read_prompt(messages), int.from_bytes(digest[:8], "big"))
+    return BASELINES[model](reading, int.from_bytes(digest[:8], "big"))
+
+
+def ranking(model: str, reading: Reading) -> list[tuple[str, int]]:
+    """What the baseline might have answered, each with a score of its own: the higher, the sooner.
+
+    The overlap counts shared words, the majority worked examples; to the others all labels and options are alike.
+    """
+    if model == "baseline-overlap":
+        return _shared_words(reading)
+    if model == "baseline-majority":
+        counts = Counter(reading.shots)
+        return [(choice, counts[choice]) for choice in dict.fromkeys((*reading.choices, *reading.shots))]
+    alike = reading.choices or (reading.sentences if model == "baseline-random" else ())
+    return [(choice, 0) for choice in alike]
 
 
 def _words(text: str) -> set[str]:

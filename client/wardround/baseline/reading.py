@@ -13,6 +13,8 @@ _LAST_LABEL = re.compile(r"\bor\s{1,3}([A-Z]{3,40})\b")
 _LABELS_BEFORE = re.compile(r"(?:\b[A-Z]{3,40}\s{0,3},\s{0,3})*\b[A-Z]{3,40}\s{0,3},?\s{1,3}$")
 _LOOK_BACK = 400
 _IN_FULL = "The correct answer is"
+# "Now answer with one of these and nothing else: A, B, C" takes that back.
+_ALONE = "and nothing else"
 # The heading of a field, "QUESTION:" or "Patient's question:".
 _HEADING = re.compile(r"^[ \t]*[A-Z][\w' ]{0,40}:[ \t]*$|^[ \t]*[A-Z][A-Z0-9_ ]{1,40}:[ \t]*", re.M)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -24,7 +26,7 @@ class Reading:
 
     `text` is the case itself without field headings; `options` are (letter, text) pairs; `labels` the words
     that the instructions enumerate; `shots` the answers of the worked examples; `in_full` says that an option is to be
-    named as "The correct answer is B: text".
+    named as "The correct answer is B: text". `begun` is what the answer begins with already (prefill).
     """
 
     text: str
@@ -32,6 +34,7 @@ class Reading:
     labels: tuple[str, ...]
     shots: tuple[str, ...]
     in_full: bool = False
+    begun: str = ""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -41,6 +44,14 @@ class Reading:
     def named(self, letter: str) -> str:
         """An option as the prompt wants it named."""
         return f"The correct answer is {letter}: {dict(self.options)[letter]}" if self.in_full else letter
+
+    def continued(self, answer: str) -> str:
+        """What is left to say of `answer` after the words that it begins with already, if it begins with them."""
+        begun = self.begun.rstrip()
+        if not begun or not answer.startswith(begun):
+            return answer
+        left = answer[len(begun) :]
+        return left if begun == self.begun else left.lstrip()
 
     @property
     def sentences(self) -> list[str]:
@@ -64,7 +75,8 @@ def read_prompt(messages: Sequence[tuple[str, str]]) -> Reading:
         options=_lettered(case),
         labels=_enumerated(instructions),
         shots=shots,
-        in_full=_IN_FULL in instructions,
+        in_full=_IN_FULL in instructions and _ALONE not in instructions,
+        begun=messages[-1][1] if messages and messages[-1][0] == "assistant" else "",
     )
 
 
