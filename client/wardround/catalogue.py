@@ -48,6 +48,48 @@ class Limits(BaseModel):
     adaptive: bool = False
 
 
+EngineName = Literal["vllm", "tgi", "sglang", "llamacpp", "ollama"]
+
+
+class Weights(BaseModel):
+    """How a model's weights are served on GPUs of one's own; the repository's name is the row's `served_as`.
+
+    `port` is the loopback port that compose.yaml publishes and that a study asks if nothing else is said. `revision` is
+    the repository's commit, or a branch where no commit is known for sure. `parameters` are billions, all experts and
+    embeddings counted. `layers`, `heads`, `kv_heads` and `head_size` are the configuration's; `windowed_layers` of the
+    layers remember the last `window` tokens only. `context` is the number of tokens the engine is started with, the
+    row's own if it is absent. `gated`: whether the licence must be accepted with an account before the download; None
+    where that is not known. `arguments` are further words of the command line, by engine.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    port: int = Field(ge=1024, le=65535)
+    revision: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+    parameters: float = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    kv_heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    windowed_layers: int = Field(default=0, ge=0)
+    window: int | None = Field(default=None, gt=0)
+    context: int | None = Field(default=None, gt=0)
+    licence: str | None = None
+    gated: bool | None = None
+    dtype: Literal["auto", "bfloat16", "float16"] = "auto"
+    quantization: Literal["fp8"] | None = None
+    engine: EngineName = "vllm"
+    arguments: dict[EngineName, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _of_one_piece(self) -> Weights:
+        if self.heads % self.kv_heads:
+            raise ValueError("heads must be a multiple of kv_heads")
+        if self.windowed_layers > self.layers or bool(self.windowed_layers) != bool(self.window):
+            raise ValueError("windowed_layers: some of the layers, and with a window")
+        return self
+
+
 class Model(BaseModel):
     """A row of the catalogue: a model, its traits, and the endpoint that answers for it.
 
@@ -69,6 +111,8 @@ class Model(BaseModel):
     every task's limit of new tokens. `structured` names the field by which the server is asked to keep to an answer's
     form. `context` is the number of tokens that prompt and answer may have together; `tokenizer` is the path of the
     model's tokenizer.json, for counting where the server cannot.
+
+    `serving` says how the model is served on GPUs of one's own, for `wardround compose`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,6 +146,7 @@ class Model(BaseModel):
     tokenizer: str | None = None
     limits: Limits = Limits()
     price: Price | None = None
+    serving: Weights | None = None
 
     @field_validator("base_url")
     @classmethod
@@ -125,6 +170,8 @@ class Model(BaseModel):
             raise ValueError("replicas: give the first address as base_url")
         if self.protocol == "azure-openai" and not self.api_version:
             raise ValueError("api_version: azure-openai needs one, for example 2024-10-21")
+        if self.serving and not (self.serving.context or self.context):
+            raise ValueError("serving.context: with how many tokens is the engine started?")
         return self
 
     @property
@@ -136,6 +183,24 @@ class Model(BaseModel):
     def urls(self) -> tuple[str, ...]:
         """The base URLs of all its servers, none if it has no endpoint."""
         return (self.base_url, *self.replicas) if self.base_url else ()
+
+    @property
+    def served_context(self) -> int | None:
+        """Tokens for prompt and answer together with which compose.yaml starts its engine."""
+        return (self.serving.context or self.context) if self.serving else None
+
+
+def as_composed(model: Model) -> Model:
+    """The model at the address where compose.yaml publishes it, unless it has an endpoint or is not served there.
+
+    Its context is no larger than the engine's. An attestation speaks of the endpoint that its row names, and of no
+    other.
+    """
+    if model.base_url is not None or model.serving is None or model.served_context is None:
+        return model
+    context = min(model.context or model.served_context, model.served_context)
+    address = f"http://127.0.0.1:{model.serving.port}/v1"
+    return model.model_copy(update={"base_url": address, "context": context, "attestation": None})
 
 
 def _usable_url(value: str) -> str:

@@ -1,0 +1,20 @@
+"""Serving models on GPUs of one's own: what they need, what serves them, and the compose file that starts them."""
+
+from wardround.serving.compose import Rendering, render
+from wardround.serving.engines import ENGINES, Engine, find_engine
+from wardround.serving.served import Served, served_models
+from wardround.serving.sizing import CONCURRENT, Need, needed, smallest
+
+__all__ = [
+    "CONCURRENT",
+    "ENGINES",
+    "Engine",
+    "Need",
+    "Rendering",
+    "Served",
+    "find_engine",
+    "needed",
+    "render",
+    "served_models",
+    "smallest",
+]
