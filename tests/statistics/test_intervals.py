@@ -1,4 +1,4 @@
-"""Intervals against scipy, against the study's own figures and against simulation."""
+"""Intervals of single values against scipy and against the study's own figures; quantiles, resamples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
+from scipy.stats import t as students
 
-from wardround.scoring import mean_of
-from wardround.statistics import bootstrap, value_of, wilson
+from wardround.scoring import macro_f1, mean_of
+from wardround.statistics import bootstrap, percentiles, resample, value_of, wilson
+from wardround.statistics.quantiles import t_quantile
 
 
 def ones(n: int) -> NDArray[np.float64]:
@@ -122,18 +124,6 @@ def test_no_statistic_gives_no_interval() -> None:
     assert bootstrap([], ones(3)) == []
 
 
-def test_the_interval_holds_the_true_mean_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(11)
-    held = 0
-    simulations = 1000
-    for seed in range(simulations):
-        sample = generator.normal(0.4, 0.2, size=60)
-        interval = bootstrap([mean_of([float(value) for value in sample])], ones(60), resamples=1000, seed=seed)[0]
-        assert interval is not None
-        held += interval[0] <= 0.4 <= interval[1]
-    assert 0.92 <= held / simulations <= 0.975
-
-
 def test_clusters_that_answer_alike_widen_the_interval() -> None:
     generator = np.random.default_rng(5)
     patients = [patient for patient in range(20) for _ in range(20)]
@@ -184,3 +174,96 @@ def test_an_interval_lies_between_the_smallest_and_the_greatest_value(values: li
     interval = bootstrap([mean_of(values)], ones(len(values)), resamples=200)[0]
     assert interval is not None
     assert min(values) - 1e-12 <= interval[0] <= interval[1] <= max(values) + 1e-12
+
+
+def test_wald_half_widths_at_65_per_cent_are_those_of_the_study() -> None:
+    for n, points in ((140, 7.9), (237, 6.1), (400, 4.7), (1419, 2.5)):
+        drawn = bootstrap([mean_of([1.0] * round(0.65 * n) + [0.0] * (n - round(0.65 * n)))], np.ones(n))
+        assert 100 * width(drawn[0]) / 2 == pytest.approx(points, abs=0.25)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 5, 19, 139, 1421, 100_000])
+def test_quantiles_of_t_equal_scipy(freedom: int) -> None:
+    for probability in (0.001, 0.025, 0.2, 0.5, 0.8, 0.975, 0.999):
+        assert t_quantile(probability, freedom) == pytest.approx(
+            students.ppf(probability, freedom), rel=1e-7, abs=1e-12
+        )
+
+
+@pytest.mark.parametrize(("probability", "freedom"), [(0.0, 3), (1.0, 3), (0.5, 0)])
+def test_a_quantile_that_does_not_exist_is_an_error(probability: float, freedom: int) -> None:
+    with pytest.raises(ValueError, match="no quantile of t"):
+        t_quantile(probability, freedom)
+
+
+def test_expanded_percentiles_of_a_normal_bootstrap_distribution_are_students_interval() -> None:
+    # The bootstrap's deviation of a mean is s √((n − 1) / n) / √n.
+    n, error = 20, 0.7
+    draws = np.random.default_rng(3).normal(0, error * math.sqrt((n - 1) / n), 2_000_000)
+    low, high = percentiles(draws, n) or (0.0, 0.0)
+    assert high == pytest.approx(students.ppf(0.975, n - 1) * error, rel=0.01)
+    assert low == pytest.approx(-high, rel=0.02)
+
+
+def test_expanded_percentiles_hardly_differ_from_plain_ones_for_many_clusters() -> None:
+    draws = np.random.default_rng(3).normal(0, 1, 20_000)
+    assert width(percentiles(draws, 1_000)) == pytest.approx(width(percentiles(draws)), rel=0.01)
+
+
+def test_expanded_percentiles_of_two_clusters_are_the_extremes() -> None:
+    draws = np.random.default_rng(3).normal(0, 1, 1_000)
+    assert percentiles(draws, 2) == pytest.approx((draws.min(), draws.max()))
+
+
+def test_an_expanded_bootstrap_is_wider() -> None:
+    values = mean_of(list(np.linspace(0, 1, 10)))
+    assert width(bootstrap([values], ones(10), expanded=True)[0]) > 1.1 * width(bootstrap([values], ones(10))[0])
+
+
+def test_percentiles_leave_out_what_is_undefined() -> None:
+    assert percentiles(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
+    assert percentiles(np.array([np.nan])) is None
+
+
+def test_resamples_are_those_of_counts_of_all_samples() -> None:
+    # Clusters added up beforehand come to what a function of all samples' counts comes to.
+    chance = np.random.default_rng(9)
+    values = mean_of([None if value < 0.2 else float(value) for value in chance.random(60)])
+    f1 = macro_f1(chance.choice(list("ENC"), 60).tolist(), chance.choice(list("ENC"), 60).tolist(), "ENC")
+    weights = chance.integers(1, 3, 60).astype(np.float64)
+    clusters = chance.integers(0, 9, 60).tolist()
+    drawn = resample(
+        [values, lambda counts: values(counts), f1, lambda counts: f1(counts)], weights, clusters, resamples=500
+    )
+    assert drawn.clusters == len(set(clusters))
+    assert drawn.draws.shape == (500, 4)
+    assert drawn.draws[:, [0, 2]] == pytest.approx(drawn.draws[:, [1, 3]], nan_ok=True)
+    assert drawn.values[[0, 2]] == pytest.approx(drawn.values[[1, 3]])
+
+
+def test_resamples_of_samples_are_multinomial() -> None:
+    # With the samples' own places as values, mean and variance of a resampled mean are known.
+    n, resamples = 50, 20_000
+    draws = resample([mean_of([float(place) for place in range(n)])], ones(n), resamples=resamples, seed=2).draws[:, 0]
+    variance = (n * n - 1) / 12 / n
+    assert draws.mean() == pytest.approx((n - 1) / 2, abs=4 * math.sqrt(variance / resamples))
+    assert draws.var() == pytest.approx(variance, rel=0.05)
+
+
+def test_resamples_do_not_depend_on_what_else_is_asked() -> None:
+    values = mean_of(list(np.linspace(0, 1, 700) ** 3))
+    alone = resample([values], ones(700), resamples=900).draws[:, 0]
+    among = resample([mean_of([0.5] * 700), lambda counts: counts[:, 0], values], ones(700), resamples=900).draws[:, 2]
+    assert among == pytest.approx(alone, abs=1e-14)
+
+
+def test_resamples_of_clusters_do_not_depend_on_what_else_is_asked() -> None:
+    values, patients = mean_of(list(np.linspace(0, 1, 6_000) ** 3)), [place % 20 for place in range(6_000)]
+    alone = resample([values], ones(6_000), patients, resamples=900).draws[:, 0]
+    among = resample([lambda counts: counts[:, 0], values], ones(6_000), patients, resamples=900).draws[:, 1]
+    assert among == pytest.approx(alone, abs=1e-14)
+
+
+def test_clusters_must_be_as_many_as_samples() -> None:
+    with pytest.raises(ValueError, match="2 clusters for 3 samples"):
+        resample([mean_of([1.0, 0.0, 1.0])], ones(3), ["a", "b"])
