@@ -126,8 +126,9 @@ def test_times_are_those_of_the_arrival_and_not_of_the_reading() -> None:
 
 
 def test_a_connection_is_kept_for_the_next_request() -> None:
-    records, server = asyncio.run(attacked([[WHOLE]], arrivals_s=[0.0, 0.1, 0.2]))
-    assert [record["failure"] for record in records] == ["", "", ""]
+    records, server = asyncio.run(attacked([[0.05, WHOLE]], arrivals_s=(), users=1))
+    assert len(records) > 1
+    assert {record["failure"] for record in records} == {""}
     assert server.connections == 1
 
 
@@ -143,9 +144,9 @@ def test_an_open_loop_does_not_wait_for_replies() -> None:
 
 
 def test_a_kept_connection_that_the_server_has_closed_is_no_failure() -> None:
-    records, server = asyncio.run(attacked([[WHOLE], [Then.HANG_UP], [WHOLE]], arrivals_s=[0.0, 0.2]))
-    assert [record["failure"] for record in records] == ["", ""]
-    assert len(server.asked) == 3
+    records, server = asyncio.run(attacked([[WHOLE], [Then.HANG_UP], [0.05, WHOLE]], arrivals_s=(), users=1))
+    assert {record["failure"] for record in records} == {""}
+    assert len(server.asked) == len(records) + 1
 
 
 def test_a_server_that_hangs_up_on_a_fresh_connection_is_a_failure() -> None:
@@ -193,7 +194,7 @@ def test_a_stop_gives_up_what_is_under_way_and_keeps_what_came() -> None:
             out = io.BytesIO()
             attack = Attack(orders, out)
             running = asyncio.create_task(attack.run())
-            while attack.tally.fired < 2:  # noqa: ASYNC110 - what is waited for tells nobody
+            while attack.tally.fired < 2 or not attack.tally.succeeded:  # noqa: ASYNC110 - what is waited for tells nobody
                 await asyncio.sleep(0.01)
             attack.stop()
             await running

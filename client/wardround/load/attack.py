@@ -41,9 +41,10 @@ class Target:
 class Orders:
     """What a worker is to do.
 
-    Open loop: `arrivals_ns` are its shares of the shape, in ns after `start_ns`, each with the number of its payload.
-    Closed loop: `users` ask one after the other with `think_s` between, from `start_ns` to `end_ns`, taking every
-    `stride`-th payload from `first` on. `payloads` are whole HTTP requests, `workloads` what each is of.
+    Open loop: `arrivals_ns` are its shares of the shape, in ns after `start_ns`, each with the number of its request.
+    Closed loop: `users` ask one after the other with `think_s` between, from `start_ns` to `end_ns`, counting requests
+    from `first` on in steps of `stride`. Request k sends `payloads[order[k]]`, a whole HTTP request, `order` being gone
+    through again and again; `workloads` says what each payload is of.
     """
 
     target: Target
@@ -54,6 +55,7 @@ class Orders:
     timeout_s: float
     connections: int
     arrivals_ns: Sequence[tuple[int, int]] = ()
+    order: Sequence[int] = (0,)
     users: int = 0
     think_s: float = 0.0
     first: int = 0
@@ -162,7 +164,10 @@ class Attack:
         self._fire(Exchange(number, self._payload(number), now))
 
     def _payload(self, number: int) -> bytes:
-        return self._orders.payloads[number % len(self._orders.payloads)]
+        return self._orders.payloads[self._place(number)]
+
+    def _place(self, number: int) -> int:
+        return self._orders.order[number % len(self._orders.order)]
 
     def _fire(self, exchange: Exchange) -> None:
         self.tally.fired += 1
@@ -258,7 +263,7 @@ class Attack:
         self._see_whether_done()
 
     def _put_down(self, exchange: Exchange) -> None:
-        workload = self._orders.workloads[exchange.number % len(self._orders.workloads)]
+        workload = self._orders.workloads[self._place(exchange.number)]
         record = read(exchange, workload, self._read_event)
         line = to_line(record)
         self._lines.append(line)

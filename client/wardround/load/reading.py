@@ -7,7 +7,6 @@ anything else goes through the event parser that the evaluation uses, which know
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,56 +22,51 @@ _WORDS_AT_MOST = 300
 _KIND_OF_FAULT = {"broken": "broken_stream"}
 
 
-@dataclass(slots=True)
-class Gist:
-    """What matters of an event: whether it has text of the answer or of the reasoning, and what it ends or counts."""
-
-    answer: bool = False
-    reasoning: bool = False
-    finish_reason: str = ""
-    usage: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
+# What an event brought: nothing to read, text of the reasoning, text of the answer.
+NOTHING, REASONING, ANSWER = 0, 1, 2
+# Reads an event into the record (finish reason, counts) and says what it brought; it is called for every chunk.
+ReadEvent = Callable[[Any, Record], int]
 
 
-ReadEvent = Callable[[Any], Gist]
-
-
-def chat_event(content: Any) -> Gist:
-    """Of a chat completion chunk."""
-    if content.get("error"):
-        return Gist(error=content)
+def chat_event(content: Any, record: Record) -> int:
+    """A chat completion chunk, or a whole chat completion."""
+    if content.get("usage"):
+        _count(record, content["usage"])
     choices = content.get("choices")
-    usage = content.get("usage")
     if not choices:
-        return Gist(usage=usage)
+        return NOTHING
     first = choices[0]
-    delta = first.get("delta") or first.get("message") or {}
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-    return Gist(bool(delta.get("content")), bool(reasoning), first.get("finish_reason") or "", usage)
+    if first.get("finish_reason"):
+        record.finish_reason = _word(first["finish_reason"])
+    delta = first.get("delta") or first.get("message")
+    if not delta:
+        return NOTHING
+    if delta.get("content"):
+        return ANSWER
+    return REASONING if delta.get("reasoning_content") or delta.get("reasoning") else NOTHING
 
 
-def completion_event(content: Any) -> Gist:
-    """Of a text completion chunk."""
-    if content.get("error"):
-        return Gist(error=content)
+def completion_event(content: Any, record: Record) -> int:
+    """A text completion chunk."""
+    if content.get("usage"):
+        _count(record, content["usage"])
     choices = content.get("choices")
-    usage = content.get("usage")
     if not choices:
-        return Gist(usage=usage)
-    return Gist(bool(choices[0].get("text")), False, choices[0].get("finish_reason") or "", usage)
+        return NOTHING
+    if choices[0].get("finish_reason"):
+        record.finish_reason = _word(choices[0]["finish_reason"])
+    return ANSWER if choices[0].get("text") else NOTHING
 
 
-def tgi_event(content: Any) -> Gist:
-    """Of TGI's own stream: a token an event, the details with the last one."""
-    if content.get("error"):
-        return Gist(error=content)
-    token = content.get("token") or {}
-    details = content.get("details") or {}
-    usage = None
+def tgi_event(content: Any, record: Record) -> int:
+    """A piece of TGI's own stream: a token an event, the details with the last one."""
+    details = content.get("details")
     if details:
-        usage = {"completion_tokens": details.get("generated_tokens"), "prompt_tokens": details.get("input_length")}
-    text = bool(token.get("text")) and not token.get("special")
-    return Gist(text, False, details.get("finish_reason") or "", usage)
+        record.finish_reason = _word(details.get("finish_reason") or "")
+        record.output_tokens = _number(details.get("generated_tokens"))
+        record.prompt_tokens = _number(details.get("input_length"))
+    token = content.get("token")
+    return ANSWER if token and token.get("text") and not token.get("special") else NOTHING
 
 
 READERS: dict[Protocol, ReadEvent] = {
@@ -137,21 +131,18 @@ def _read_events(record: Record, exchange: Exchange, read_event: ReadEvent) -> N
     for stamp, data in events:
         if data == b"[DONE]":
             return
-        gist = read_event(orjson.loads(data))
-        if gist.error is not None:
-            inside = failure_inside(gist.error)
+        content = orjson.loads(data)
+        if content.get("error"):
+            inside = failure_inside(content)
             _failed(record, inside.kind, inside.words)
             return
-        if gist.answer or gist.reasoning:
+        brought = read_event(content, record)
+        if brought:
             if not record.first_token_ns:
                 record.first_token_ns = stamp
-            if gist.answer and not record.first_answer_ns:
+            if brought == ANSWER and not record.first_answer_ns:
                 record.first_answer_ns = stamp
             arrivals.append((stamp - sent_ns) // 1000)
-        if gist.finish_reason:
-            record.finish_reason = storable(str(gist.finish_reason))[:40]
-        if gist.usage:
-            _count(record, gist.usage)
 
 
 def _count(record: Record, usage: Any) -> None:
@@ -165,16 +156,23 @@ def _number(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 
+def _word(value: Any) -> str:
+    return storable(str(value))[:40]
+
+
 def _events(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
     """The data of each event, with the stamp of the piece that completed it."""
     parser: EventParser | None = None
-    stamp = 0
     for stamp, piece in zip(exchange.stamps, exchange.pieces, strict=True):
-        if parser is None and piece[-2:] == b"\n\n" and b"\r" not in piece:
-            plain = piece[:-2].split(b"\n\n")
-            if all(event[:6] == b"data: " and b"\n" not in event for event in plain):
-                for event in plain:
-                    yield stamp, event[6:]
+        if parser is None and piece[-2:] == b"\n\n" and piece[:6] == b"data: " and b"\r" not in piece:
+            # The commonest piece is one event of one line; the next commonest, several of them.
+            if piece.count(b"\n") == 2:
+                yield stamp, piece[6:-2]
+                continue
+            events = piece[6:-2].split(b"\n\ndata: ")
+            if piece.count(b"\n") == 2 * len(events):
+                for event in events:
+                    yield stamp, event
                 continue
         parser = parser or EventParser()
         for whole in parser.feed(piece):
@@ -182,5 +180,6 @@ def _events(exchange: Exchange) -> Iterator[tuple[int, bytes]]:
         if parser.between_events:
             parser = None
     if parser is not None:
+        stamp = exchange.stamps[-1]
         for whole in parser.close():
             yield stamp, whole.data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class Record:
 
 def to_line(record: Record) -> bytes:
     """A record as a line of JSON."""
-    return orjson.dumps(asdict(record)) + b"\n"
+    # A list in a worker, an array where it was read back: orjson knows the former alone.
+    return orjson.dumps(record, default=list, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def read_records(path: Path) -> Iterator[Record]:

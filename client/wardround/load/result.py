@@ -21,6 +21,7 @@ from wardround.load.records import Record, read_records
 RESULT_FILE = "result.json"
 FORMAT = 1
 _NS = 1e9
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,14 @@ class LoadResult:
 def to_file(result: LoadResult, folder: Path) -> Path:
     """Write a result into `folder` and return the file's path."""
     path = folder / RESULT_FILE
-    content = {"format": FORMAT, **asdict(result)}
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
-    path.write_bytes(orjson.dumps(content, option=options) + b"\n")
+    path.write_bytes(orjson.dumps({"format": FORMAT, **asdict(result)}, option=_OPTIONS) + b"\n")
     path.chmod(0o600)
     return path
+
+
+def as_json(results: Sequence[LoadResult]) -> bytes:
+    """Results as a list in JSON, for programs."""
+    return orjson.dumps([asdict(result) for result in results], option=_OPTIONS) + b"\n"
 
 
 def from_file(path: Path) -> LoadResult:
