@@ -4,13 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types wheel-check docs check lock clean
+.PHONY: demo test engines test-engines-all lint types wheel-check docs check lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wardround demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+# Puts the inference engines that tests run against into .engines/ (llama.cpp's server, vLLM on a CPU; 3.5 GB). Without
+# them `make test` skips those tests and says so.
+engines: $(VENV)/.installed-test
+	$(BIN)/python -m tests.engines.fetch llama-server vllm
+
+# Also `transformers serve`, which is slow.
+test-engines-all: $(VENV)/.installed-test
+	$(BIN)/python -m tests.engines.fetch llama-server vllm transformers
+	WARDROUND_ENGINES_REQUIRED=1 $(BIN)/python -m pytest tests/engines
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check client tasks tests
@@ -26,6 +36,7 @@ wheel-check: $(VENV)/.installed-test
 # Writes docs/cli.md from the commands' own help texts; a test checks that it is in step.
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.cli_reference > docs/cli.md
+	$(BIN)/wardround compose --out compose.yaml
 
 check: lint types test wheel-check
 

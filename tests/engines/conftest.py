@@ -1,0 +1,125 @@
+"""Engines for the tests, one process each for the whole session.
+
+An engine that is not in the cache skips the tests that need it, with the command that fetches it; with
+WARDROUND_ENGINES_REQUIRED=1 in the environment, as in CI, they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.engines import serving
+from tests.engines.fetch import is_fetched
+from tests.engines.serving import Engine, running
+from tests.engines.tiny import Tiny, build
+
+KEY_ENV = "WARDROUND_TEST_ENGINE_KEY"
+KEY = "sk-engine-0123456789abcdef"
+
+
+def need(engine: str) -> None:
+    """Skip, or fail where engines are required, if `engine` is not in the cache."""
+    if is_fetched(engine):
+        return
+    words = f"{engine} is not there; fetch it with: python -m tests.engines.fetch {engine}"
+    if os.environ.get("WARDROUND_ENGINES_REQUIRED") == "1":
+        pytest.fail(words, pytrace=False)
+    pytest.skip(words)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The tiny model."""
+    return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_without_template(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The same without a chat template."""
+    return build(tmp_path_factory.mktemp("untemplated"), template=False)
+
+
+@pytest.fixture(scope="session")
+def engine_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where engines write."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _key() -> Iterator[None]:
+    """The key that engines are started with, where rows of the catalogue look for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_ENV, KEY)
+        yield
+
+
+@pytest.fixture(scope="session")
+def llama_server(tiny: Tiny, engine_folder: Path) -> Iterator[Engine]:
+    """llama.cpp's server, with a key."""
+    need("llama-server")
+    with running(serving.llama_server(tiny, engine_folder, "--api-key", KEY)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def llama_server_without_template(tiny_without_template: Tiny, engine_folder: Path) -> Iterator[Engine]:
+    """llama.cpp's server with a model that has no chat template."""
+    need("llama-server")
+    with running(serving.llama_server(tiny_without_template, engine_folder)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def _vllms(
+    request: pytest.FixtureRequest, tiny: Tiny, tiny_without_template: Tiny, engine_folder: Path
+) -> Iterator[dict[str, Engine]]:
+    """Every vLLM that a test of this session needs, launched side by side: most of a start is imports on one core."""
+    need("vllm")
+    engines = {
+        "vllm": serving.vllm(
+            tiny, engine_folder, "--api-key", KEY, "--max-num-seqs", "4", "--max-num-queued-reqs", "8"
+        ),
+        "vllm_without_template": serving.vllm(tiny_without_template, engine_folder),
+    }
+    needed = set().union(*map(_fixtures_of, request.session.items))
+    with ExitStack() as stack:
+        for name, engine in engines.items():
+            if name in needed:
+                engine.launch()
+                stack.callback(engine.stop)
+        yield engines
+
+
+def _fixtures_of(item: pytest.Item) -> set[str]:
+    """The names of the fixtures that a test asks for, also of those that it is parametrised with."""
+    parameters = (
+        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    )
+    return {*getattr(item, "fixturenames", ()), *map(str, parameters)}
+
+
+@pytest.fixture(scope="session")
+def vllm(_vllms: dict[str, Engine]) -> Engine:
+    """vLLM with a key, 4 requests at a time and 8 that may wait."""
+    _vllms["vllm"].wait()
+    return _vllms["vllm"]
+
+
+@pytest.fixture(scope="session")
+def vllm_without_template(_vllms: dict[str, Engine]) -> Engine:
+    """vLLM with a model that has no chat template, and no key."""
+    _vllms["vllm_without_template"].wait()
+    return _vllms["vllm_without_template"]
+
+
+@pytest.fixture(scope="session")
+def transformers(tiny: Tiny, engine_folder: Path) -> Iterator[Engine]:
+    """`transformers serve`, which knows no keys."""
+    need("transformers")
+    with running(serving.transformers_serve(tiny, engine_folder)) as engine:
+        yield engine
