@@ -13,8 +13,9 @@ github.com/TIO-IKIM/CLUE/blob/9d6a8af2857bbbe698a0bf037a035b7d90d3caab/eval/eval
 
 An answer that is always F has 1 on T3 and 0 on T2, so the two belong side by side.
 
-Where the documents do not fit, those with the answer are packed first, in every profile. That is the published
-protocol, and it is an oracle: it knows what no retriever knows.
+Where the documents do not fit, the published protocol packs those with the answer first. That is an oracle: it knows
+what no retriever knows. It is the arm "clue-oracle", which the profiles of the originals have for their own; under
+`strict` documents are packed in the order in which they are shown.
 
 A patient (invented):
     {"patient_01": {"name": "Ida Quist", "birthday": "1950-02-11", "diagnosis": "Gout", "texts": {"text_0": "…"},
@@ -27,10 +28,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +104,7 @@ def _sample(which: Which, patient: _Patient, question: _Question, repeat: int, e
     identifier = f"{patient.id}/{question.place}/{repeat}"
     seed = hashlib.sha256(f"{patient.id}\n{question.place}\n{repeat}".encode()).digest()
     draw = random.Random(int.from_bytes(seed, "big"))
-    with_answer = [one for name in question.location for one in patient.documents if one.id == name]
+    with_answer = [one for one in patient.documents if one.id in question.location]
     if which == "T1":
         packing = with_answer + [one for one in patient.documents if one not in with_answer]
     else:
@@ -123,7 +125,9 @@ def _sample(which: Which, patient: _Patient, question: _Question, repeat: int, e
     }
     if gold["exact"] is None:
         inputs["unclear"] = "no single option equals 'correct'"
-    return Sample(identifier, inputs, gold["exact"], patient.id, tuple(_shuffled(packing, draw)))
+    # The order in which documents are shown must not depend on where the answer stands.
+    shown = list(patient.documents) if which == "T1" else sorted(packing, key=lambda one: one.id)
+    return Sample(identifier, inputs, gold["exact"], patient.id, tuple(_shuffled(shown, draw)))
 
 
 def _shuffled(documents: Sequence[Document], draw: random.Random) -> list[Document]:
@@ -195,7 +199,10 @@ def _folded(text: str) -> str:
 
 def _case(sample: Sample, documents: Sequence[Document]) -> str:
     """The user's turn; no name of a file or patient, which would tell which documents belong together."""
-    shown = [f"DOCUMENT {number}:\n{document.text}" for number, document in enumerate(documents, start=1)]
+    shown = [
+        f"{document.heading or f'DOCUMENT {number}'}:\n{document.text}"
+        for number, document in enumerate(documents, start=1)
+    ]
     options = "\n".join(f"{letter}: {text}" for letter, text in sample.inputs["options"].items())
     evidence = f"\n\n{RULE}\n\n".join(shown) or "(none)"
     return (
@@ -217,15 +224,51 @@ def prompt(sample: Sample, shots: Sequence[Sample]) -> Prompt:
     return _conversation(sample, shots, sample.documents)
 
 
-def fit(sample: Sample, shots: Sequence[Sample], room_tokens: int, count: Count) -> Fitted:
-    """The prompt with as many documents as there is room for, those with the answer packed first (an oracle).
+def evidence(sample: Sample, shots: Sequence[Sample], documents: Sequence[Document]) -> Prompt:
+    """The same prompt with other documents, or passages of them, or none."""
+    return _conversation(sample, shots, documents)
 
-    The first document that does not fit is shortened, the rest is left out; what stays keeps the sample's order.
-    Where not even the question fits, the prompt has no documents and is still too long.
+
+def query(sample: Sample) -> str:
+    """The question, without options."""
+    return str(sample.inputs["question"])
+
+
+def gold(sample: Sample) -> dict[str, list[tuple[int, int]]]:
+    """The stretches of characters that hold the answer, of the shares of a text's length that the file gives."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for document in sample.documents:
+        location = sample.inputs["answer_location"].get(document.id)
+        if not isinstance(location, dict):
+            continue
+        starts, ends = (location.get(name) or [] for name in ("start", "end"))
+        length = len(document.text)
+        found[document.id] = [
+            (max(0, int(start * length)), min(length, math.ceil(end * length)))
+            for start, end in zip(starts, ends, strict=False)
+            if isinstance(start, int | float) and isinstance(end, int | float)
+        ]
+    return {document: spans for document, spans in found.items() if spans}
+
+
+def fit(sample: Sample, shots: Sequence[Sample], room_tokens: int, count: Count) -> Fitted:
+    """The prompt with as many documents as there is room for, in their order.
+
+    The first document that does not fit is shortened, the rest is left out. Where not even the question fits, the
+    prompt has no documents and is still too long.
     """
+    return _fitted(sample, shots, room_tokens, count, [document.id for document in sample.documents])
+
+
+def oracle_fit(sample: Sample, shots: Sequence[Sample], room_tokens: int, count: Count) -> Fitted:
+    """The same, with the documents that hold the answer packed first; what stays keeps the sample's order."""
+    return _fitted(sample, shots, room_tokens, count, sample.inputs["packing"])
+
+
+def _fitted(sample: Sample, shots: Sequence[Sample], room_tokens: int, count: Count, packing: Sequence[str]) -> Fitted:
     budget = room_tokens
     while True:
-        kept = _packed(sample, shots, budget, count)
+        kept = _packed(sample, shots, budget, count, packing)
         fitted = _conversation(sample, shots, [kept[one.id] for one in sample.documents if one.id in kept])
         excess = sum(count(message.content) for message in fitted.messages) - room_tokens
         if excess <= 0 or not kept:
@@ -234,10 +277,12 @@ def fit(sample: Sample, shots: Sequence[Sample], room_tokens: int, count: Count)
         budget -= excess
 
 
-def _packed(sample: Sample, shots: Sequence[Sample], budget: int, count: Count) -> dict[str, Document]:
+def _packed(
+    sample: Sample, shots: Sequence[Sample], budget: int, count: Count, packing: Sequence[str]
+) -> dict[str, Document]:
     """The documents that fit into `budget` by the sum of their parts, by id; the last may be shortened."""
     documents = {document.id: document for document in sample.documents}
-    order = [name for name in sample.inputs["packing"] if name in documents]
+    order = [name for name in packing if name in documents]
     order += [name for name in documents if name not in order]
     left = budget - sum(count(message.content) for message in _conversation(sample, shots, ()).messages)
     heading = count(f"\n\n{RULE}\n\nDOCUMENT 10:\n")
@@ -248,7 +293,7 @@ def _packed(sample: Sample, shots: Sequence[Sample], budget: int, count: Count) 
         if tokens > left:
             text = _shortened(documents[name].text, left, count)
             if text:
-                kept[name] = Document(name, text)
+                kept[name] = replace(documents[name], text=text)
             break
         kept[name] = documents[name]
         left -= tokens
@@ -305,6 +350,7 @@ def score(answer: str, sample: Sample, which: Which) -> dict[str, float | None]:
         "parsed": float(said.strict is not None),
         "parsed_lenient": float(said.lenient is not None),
         "answered": 1.0,
+        "abstained": float(said.refused or said.lenient == ABSTAIN),
     }
     if which == "T2":
         scores["false_abstention"] = float(said.lenient == ABSTAIN)
@@ -356,7 +402,8 @@ def _clue_rules(scoring: Score, temperature: float, prompt_limit: int | None) ->
         metrics=(Metric("accuracy", "proportion"),),
         shots=0,
         max_tokens=MAX_TOKENS,
-        fit=fit,
+        fit=oracle_fit,
+        protocol="clue-oracle",
         prompt_limit=prompt_limit,
         temperature=temperature,
         stop=STOPS_2024 if temperature == 0.0 else (),
@@ -378,6 +425,10 @@ def _task(which: Which) -> Task:
         max_tokens=MAX_TOKENS,
         samples=SAMPLES / "longhealth.json",
         fit=fit,
+        evidence=evidence,
+        query=query,
+        gold=gold,
+        oracle_fit=oracle_fit,
         choices=choices,
         opening="The correct answer is",
         family="longhealth",

@@ -94,6 +94,11 @@ def score_2025(answer: str, sample: Sample) -> dict[str, float | None]:
     }
 
 
+def query(sample: Sample) -> str:
+    """Premise and hypothesis: what makes a worked example like it."""
+    return f"{sample.inputs['premise']}\n{sample.inputs['hypothesis']}"
+
+
 def choices(_sample: Sample) -> Sequence[str]:
     """The labels."""
     return LABELS
@@ -122,6 +127,7 @@ task = Task(
     shots=3,
     max_tokens=20,
     choices=choices,
+    query=query,
     samples=SAMPLES / "mednli.jsonl",
     training_samples=SAMPLES / "mednli_train.jsonl",
     access="PhysioNet, credentialed: physionet.org/content/mednli",

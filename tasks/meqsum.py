@@ -84,6 +84,16 @@ def score_2024(answer: str, sample: Sample) -> dict[str, float | None]:
     return _rouge_scores(cut_self_prompting(answer), sample)
 
 
+def query(sample: Sample) -> str:
+    """The message: what makes a worked example like it."""
+    return str(sample.inputs["message"])
+
+
+def pairs(sample: Sample) -> tuple[str, str]:
+    """A summary and the message it is of: a search benchmark by the way."""
+    return sample.reference, sample.inputs["message"]
+
+
 METRICS = (Metric("rouge_l"), Metric("rouge1"), Metric("rouge2"), Metric("bertscore_f1", by_service=True))
 
 task = Task(
@@ -97,6 +107,8 @@ task = Task(
     metrics=METRICS,
     shots=3,
     max_tokens=200,
+    query=query,
+    pairs=pairs,
     samples=SAMPLES / "meqsum.csv",
     training_samples=SAMPLES / "meqsum_train.csv",
     access="open: github.com/abachaa/MeQSum",

@@ -90,6 +90,11 @@ def prompt_2025(sample: Sample, shots: Sequence[Sample]) -> Prompt:
     return _conversation(sample, shots, [_as_in_file(shot) for shot in shots])
 
 
+def query(sample: Sample) -> str:
+    """The parts of the note that the prompt shows: what makes a worked example like it."""
+    return f"{sample.inputs['assessment']}\n{sample.inputs['subjective']}"
+
+
 def score(answer: str, sample: Sample) -> dict[str, float | None]:
     """ROUGE F1 of the whole answer; an empty answer scores 0 and is counted as unparsed."""
     scores = rouge(answer, sample.reference)
@@ -130,6 +135,7 @@ task = Task(
     shots=3,
     # The 100 of 2024 cut the lists of models that explain a little; a dozen problems in long names take half of 256.
     max_tokens=256,
+    query=query,
     samples=SAMPLES / "problem_summary.csv",
     training_samples=SAMPLES / "problem_summary_train.csv",
     access="PhysioNet, credentialed: physionet.org/content/bionlp-workshop-2023-task-1a",

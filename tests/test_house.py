@@ -21,6 +21,7 @@ FLOORS = [
     "task",
     "catalogue",
     "study",
+    "serving",
     "wire",
     "endpoints",
     "journal",

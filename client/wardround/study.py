@@ -9,20 +9,47 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from wardround.catalogue import Model, baselines, first_complaint, resolve_model
+from wardround.catalogue import EMBEDDED, Model, as_composed, baselines, first_complaint, resolve_model
 from wardround.errors import CatalogueError, StudyError
 from wardround.shipped import shipped
 from wardround.task import Sensitivity
 
-# "full" shows a case's documents, "closed-book" is a case without any.
-ARMS = ("closed-book", "full")
+# The arms that show a task's cases as the task itself does.
+ARMS = ("closed-book", "full", "clue-oracle")
+Evidence = Literal[
+    "own", "none", "full", "clue-oracle", "truncated", "bm25", "dense", "hybrid", "oracle-spans", "random-passages"
+]
+ShotsBy = Literal["fixed", "none", "random", "bm25", "dense"]
+# Arms by one word.
+_BY_WORD: dict[str, dict[str, str]] = {
+    "closed-book": {"evidence": "none"},
+    **{word: {"evidence": word} for word in ("full", "clue-oracle", "truncated", "bm25", "dense", "hybrid")},
+    "oracle": {"evidence": "oracle-spans"},
+    **{word: {"evidence": word} for word in ("oracle-spans", "random-passages")},
+    "zero-shot": {"shots_by": "none"},
+    **{f"{word}-shots": {"shots_by": word} for word in ("random", "bm25", "dense")},
+}
+_UNBOUNDED = ("own", "none", "full")
+_SEARCHED = ("bm25", "dense", "hybrid")
+DEFAULT_BUDGET = 2000
 
 
 class Arm(BaseModel):
     """One way of building prompts and of reading an answer off the model.
 
-    `cases`: "full" shows a case's documents, "closed-book" is a case without any, "own" whichever of the two the task
-    has. `template` replaces the models' chat template: the name of a file in servers/templates/, a path, or "plain".
+    `evidence` is what a prompt shows of a case's documents: "own" what the task itself does under the study's profile;
+    "none"; "full", all of them; "clue-oracle", the documents that hold the answer packed first, which is what the
+    published protocol does and what no retriever knows; "truncated", as many as there is room for, in their order;
+    "bm25", "dense", "hybrid" the passages found for the question; "oracle-spans" those with the answer; and
+    "random-passages", the placebo. All but the first three show at most `budget` tokens of evidence (2,000 unless said
+    otherwise; "clue-oracle" has none unless it is given one), counted in each model's own tokens, and at most `k`
+    passages. `rerank` puts what was found into the order of the study's reranking service. An arm is for the tasks that
+    have what it shows.
+
+    `shots_by` chooses the worked examples: "fixed", the same for all; "none"; or for each sample those of the training
+    file that are "random" (by `seed`) or nearest by "bm25" or "dense".
+
+    `template` replaces the models' chat template: the name of a file in servers/templates/, a path, or "plain".
     `choice`: "parse" reads the choice off the written answer; "logprobs" takes the choice whose first token is the
     likeliest; "structured" has the server keep the answer to the choices. The latter two are for tasks with choices.
     """
@@ -30,19 +57,106 @@ class Arm(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    cases: Literal["own", "full", "closed-book"] = "own"
+    evidence: Evidence = "own"
+    budget: int | None = Field(default=None, gt=0)
+    k: int | None = Field(default=None, gt=0)
+    rerank: bool = False
+    shots_by: ShotsBy = "fixed"
+    seed: int = 0
     template: str | None = None
     choice: Literal["parse", "logprobs", "structured"] = "parse"
+
+    @model_validator(mode="after")
+    def _of_a_piece(self) -> Arm:
+        if self.budget is not None and self.evidence in _UNBOUNDED:
+            raise ValueError(f"budget: evidence {self.evidence!r} has none; 'truncated' is full up to one")
+        if self.k is not None and not self.shows_passages:
+            raise ValueError(f"k: evidence {self.evidence!r} shows no passages")
+        if self.rerank and self.evidence not in _SEARCHED:
+            raise ValueError(f"rerank: evidence {self.evidence!r} is not searched for")
+        return self
+
+    @property
+    def shows_passages(self) -> bool:
+        """Whether its evidence are passages of documents, and not documents."""
+        return self.evidence in (*_SEARCHED, "oracle-spans", "random-passages")
+
+    @property
+    def evidence_tokens(self) -> int | None:
+        """How many tokens of evidence there may be; None if only the context bounds them."""
+        if self.budget is None and (self.shows_passages or self.evidence == "truncated"):
+            return DEFAULT_BUDGET
+        return self.budget
+
+    @property
+    def embeds(self) -> bool:
+        """Whether texts are embedded for it."""
+        return self.evidence in ("dense", "hybrid") or self.shots_by == "dense"
 
 
 def _arm(value: Any) -> Any:
     if isinstance(value, str):
-        if value not in ARMS:
-            raise ValueError(f"unknown arm {value!r}; known: {', '.join(ARMS)}; another one is a mapping with `name`")
-        return {"name": value, "cases": value}
-    if isinstance(value, dict) and value.get("name") in ARMS:
-        return {"cases": value["name"], **value}
+        if value not in _BY_WORD:
+            raise ValueError(
+                f"unknown arm {value!r}; known: {', '.join(_BY_WORD)}; another one is a mapping with `name`"
+            )
+        return {"name": value, **_BY_WORD[value]}
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"] in _BY_WORD:
+        return {**_BY_WORD[value["name"]], **value}
     return value
+
+
+class Service(BaseModel):
+    """A service that retrieval asks, and what of it decides what it gives.
+
+    `model` is the name it is asked for; `revision`, if given, is recorded with it and tells vectors of two versions
+    apart. Texts are sent with `query_prefix` or `passage_prefix` before them, as E5 and BGE want ("query: ").
+    `shape` is how a reranker is spoken to: "tei" (text-embeddings-inference) or "jina" (Jina, Cohere, vLLM). Key and
+    attestation as in a model's row.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = EMBEDDED
+    model: str = ""
+    revision: str = ""
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    shape: Literal["tei", "jina"] = "tei"
+    key_env: str | None = None
+    attestation: str | None = Field(default=None, min_length=10)
+    batch: int = Field(default=32, ge=1, le=2048)
+
+    @model_validator(mode="after")
+    def _named(self) -> Service:
+        if not self.model and self.base_url != EMBEDDED:
+            raise ValueError("model: give the name under which the service has its model")
+        self.row("service")
+        return self
+
+    def row(self, name: str) -> Model:
+        """The service as a row of the catalogue: what the guard and the keys look at. Raises `ValueError`."""
+        return Model(
+            name=name,
+            base_url=self.base_url,
+            served_as=self.model or None,
+            key_env=self.key_env,
+            attestation=self.attestation,
+        )
+
+
+class Retrieval(BaseModel):
+    """How a study's arms search: the lengths of passages in words, their overlap, and the services.
+
+    Without `embeddings` the embedded server embeds; it says which model it has.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: int = Field(default=160, ge=8, le=2000)
+    overlap: float = Field(default=0.25, ge=0, le=0.9)
+    embeddings: Service = Service()
+    rerank: Service | None = None
 
 
 class Budget(BaseModel):
@@ -96,7 +210,9 @@ class Study(BaseModel):
 
     `concurrency` is the number of requests in flight at one server (one base URL), whatever number of
     models it serves. `attempts` counts the first one. Without `arms` each task has its own: "full" where its cases come
-    with documents, "closed-book" elsewhere. `base_url` is the endpoint of the models that have none of their own.
+    with documents ("clue-oracle" where the profile's protocol is that one), "closed-book" elsewhere. `retrieval` says
+    how its arms search. `base_url` is the endpoint of the models that have none of their own;
+    without it the catalogue's models are asked where compose.yaml publishes them.
     `baselines` puts the embedded server's rows below the study's own models, so that every table has its floor.
     `pairs` names (biomedical, general) models; they are checked and recorded for a comparison. `budget` stops the
     asking before it is passed.
@@ -117,6 +233,7 @@ class Study(BaseModel):
     attempts: int = Field(default=6, ge=1)
     deadlines: Deadlines = Deadlines()
     budget: Budget = Budget()
+    retrieval: Retrieval = Retrieval()
     seed: int | None = None
 
     @field_validator("arms")
@@ -124,6 +241,15 @@ class Study(BaseModel):
     def _each_arm_once(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
         _once([arm.name for arm in arms], "arm")
         return arms
+
+    @model_validator(mode="after")
+    def _reranked_by_a_service(self) -> Study:
+        for arm in self.arms:
+            if arm.rerank and self.retrieval.rerank is None:
+                raise ValueError(
+                    f"arms: {arm.name!r} reranks; name a service: `retrieval: {{rerank: {{base_url: …}}}}`"
+                )
+        return self
 
     @field_validator("models")
     @classmethod
@@ -197,7 +323,7 @@ def _with_models(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         base_url = fields.get("base_url")
         if isinstance(base_url, str):
             models = tuple(_at(model, base_url, path) for model in models)
-        fields["models"] = models
+        fields["models"] = tuple(as_composed(model) for model in models)
     if isinstance(fields.get("arms"), list):
         fields["arms"] = [_with_absolute_template(arm, "template", path.parent) for arm in fields["arms"]]
     if isinstance(fields.get("tasks"), list):
@@ -262,6 +388,7 @@ def _with_hint(error: ValidationError) -> str:
     if fault["type"] != "extra_forbidden":
         return line
     owners: dict[str, type[BaseModel]] = {"tasks": TaskChoice, "deadlines": Deadlines, "arms": Arm, "budget": Budget}
+    owners["retrieval"] = Service if len(fault["loc"]) > 2 else Retrieval
     owner = owners.get(str(fault["loc"][0]), Study)
     known = list(owner.model_fields)
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)

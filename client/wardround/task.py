@@ -50,10 +50,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text that a prompt may show as evidence; `id` tells it apart within its sample."""
+    """A text that a prompt may show as evidence; `id` tells it apart within its sample.
+
+    `heading` is what a prompt puts above it, where it is a part of a document and not one of the sample's own.
+    """
 
     id: str
     text: str
+    heading: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,12 @@ BuildPrompt = Callable[[Sample, Sequence[Sample]], Prompt]
 Score = Callable[[str, Sample], dict[str, "float | None"]]
 # (sample, shots, tokens there is room for, count) -> a prompt of at most so many tokens.
 Fit = Callable[[Sample, Sequence[Sample], int, Count], Fitted]
+# (sample, shots, documents or passages of them) -> the prompt that shows these and no others; all else is the same.
+ShowEvidence = Callable[[Sample, Sequence[Sample], Sequence[Document]], Prompt]
+# What is searched for, without options and anything else that tells the answer.
+Query = Callable[[Sample], str]
+# Where in the sample's documents the answer stands: by document, stretches of characters (start, end).
+Gold = Callable[[Sample], Mapping[str, Sequence[tuple[int, int]]]]
 BatchScore = Callable[[Sequence[str], Sequence[Sample]], Mapping[str, Statistic]]
 # The answers among which a sample's right one is, as its score reads them: labels, or the options' letters.
 Choices = Callable[[Sample], Sequence[str]]
@@ -116,6 +126,7 @@ class Metric:
 
 
 _ASKING = ("shots", "max_tokens", "stop", "shots_from_head", "shuffled_by", "fit", "prompt_limit", "temperature")
+_HOOKS = ("evidence", "query", "gold", "oracle_fit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,11 @@ class Rules:
     that counts, for services that score it after the run. `temperature` is the profile's; None leaves it to the
     model's row. `choices` lists the answers among which a sample's is, for arms that choose by likelihood or form;
     `opening` is what stands in an answer before its choice.
+
+    For arms with their own evidence: `evidence` builds the prompt from given documents or passages, `query` says what
+    is searched for (by which worked examples are found, too), `gold` where the answer stands, for scoring and for
+    oracles only. `oracle_fit` shortens like `fit` but packs the documents with the answer first, and `protocol` names
+    the arm that the profile's own protocol is.
     """
 
     prompt: BuildPrompt
@@ -148,6 +164,11 @@ class Rules:
     temperature: float | None = None
     choices: Choices | None = None
     opening: str = ""
+    evidence: ShowEvidence | None = None
+    query: Query | None = None
+    gold: Gold | None = None
+    oracle_fit: Fit | None = None
+    protocol: Literal["full", "clue-oracle"] = "full"
 
     def asked_like(self, other: Rules) -> list[str]:
         """Name the settings in which the two ask differently: what rescoring cannot change."""
@@ -162,7 +183,9 @@ class Task:
     Other profiles stand in `profiles` by name. `load(path)` raises `DataError` for a file it cannot read.
     `samples` and `training_samples` are the invented cases that come with the task file; they are used
     where a study names no data. `family` is the task whose score this one is a part of (LongHealth's T1, T2 and
-    T3), itself if None. `takes_shots`: False where a worked example would give answers of other samples away.
+    T3), itself if None. `takes_shots`: False where a worked example would give answers of other samples away. `pairs`
+    gives a text of each sample and the longer one that it belongs to, for measuring how well a search finds that among
+    those of all samples. `evidence`, `query`, `gold` and `oracle_fit` as in `Rules`; they hold in every profile.
     """
 
     name: str
@@ -182,6 +205,11 @@ class Task:
     fit: Fit | None = None
     choices: Choices | None = None
     opening: str = ""
+    evidence: ShowEvidence | None = None
+    query: Query | None = None
+    gold: Gold | None = None
+    oracle_fit: Fit | None = None
+    pairs: Callable[[Sample], tuple[str, str]] | None = None
     family: str | None = None
     takes_shots: bool = True
     access: str = ""
@@ -193,7 +221,7 @@ class Task:
     def rules(self, profile: str) -> Rules:
         """Return the rules of `profile`; `TaskError` if the task has none of that name."""
         if profile == "strict":
-            return Rules(
+            rules = Rules(
                 prompt=self.prompt,
                 score=self.score,
                 metrics=self.metrics,
@@ -205,10 +233,13 @@ class Task:
                 choices=self.choices,
                 opening=self.opening,
             )
-        if profile not in self.profiles:
+        elif profile in self.profiles:
+            rules = self.profiles[profile]
+        else:
             known = ", ".join(["strict", *self.profiles])
             raise TaskError(f"task {self.name} has no profile {profile!r}; it has: {known}")
-        return self.profiles[profile]
+        hooks = {name: getattr(self, name) for name in _HOOKS if getattr(rules, name) is None}
+        return replace(rules, **hooks) if any(hooks.values()) else rules
 
 
 def task_names() -> list[str]:

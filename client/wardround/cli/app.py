@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import wardround
+from wardround.cli.compose import compose
 from wardround.cli.data import data
+from wardround.cli.doctor import doctor
+from wardround.cli.load import load
 from wardround.cli.loop import on_fast_loop
+from wardround.cli.models import models
+from wardround.cli.retrieve import retrieve
 from wardround.cli.serve import serve
+from wardround.cli.view import view
 
 if TYPE_CHECKING:
     from wardround.journal import Journal
@@ -29,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data, name="data")
+app.add_typer(load, name="load")
 
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder, for example reports/demo.", metavar="RUN")]
 Profile = Annotated[
@@ -81,6 +88,12 @@ def run(
     attested: Annotated[
         bool, typer.Option("--attested", help="The attestations in the models' rows hold for this study's data.")
     ] = False,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Go on although other weights answer for a model than before.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask nothing; print requests, tokens, expected cost and time.")
+    ] = False,
 ) -> None:
     """Carry out a study, or go on where it stopped.
 
@@ -88,12 +101,22 @@ def run(
     the same command asks those again. Text of credentialed data goes to loopback and private addresses alone, unless
     a model's row carries an attestation and you say --attested.
 
+    With --dry-run no server is spoken to and nothing is kept: the study is planned, and what its requests may take
+    is reckoned from the models' rows (price, limits, tokenizer) and the answers of an earlier run.
+
     Example: wardround run studies/demo.yaml --out reports/mine
     """
     from wardround.study import load_study
 
     loaded = load_study(study)
-    _run(loaded, out or Path("reports") / loaded.study, attested=attested)
+    folder = out or Path("reports") / loaded.study
+    if dry_run:
+        from wardround.reports.forecast import forecast
+        from wardround.running.estimate import estimate_run
+
+        print("\n".join(forecast(estimate_run(loaded, folder))))
+        return
+    _run(loaded, folder, attested=attested, mixed=mixed)
 
 
 @app.command()
@@ -115,7 +138,6 @@ def score(
 
     Example: wardround score reports/demo --profile clue-tgi-2024
     """
-    from wardround.reports import results_of
     from wardround.running import add_bertscore, add_concept_f1, score_run
 
     with _journal(run) as journal:
@@ -125,7 +147,7 @@ def score(
             add_concept_f1(journal, profile)
         if embeddings is not None:
             on_fast_loop(add_bertscore(journal, embeddings.rstrip("/"), profile, called=embeddings_model))
-        _print_results(results_of(journal, profile))
+        _print_results(journal, profile)
 
 
 @app.command()
@@ -147,7 +169,6 @@ def judge(
     Example: wardround judge reports/mine --model our-judge --base-url http://127.0.0.1:8001/v1
     """
     from wardround.cli.models import model_named
-    from wardround.reports import results_of
     from wardround.running import judge_run, progress_for
 
     summary = on_fast_loop(
@@ -160,7 +181,7 @@ def judge(
         )
     )
     with _journal(run) as journal:
-        _print_results(results_of(journal))
+        _print_results(journal)
     _fail_if_incomplete(summary)
 
 
@@ -173,20 +194,20 @@ def report(
         bool, typer.Option("--published", help="Add the papers' figures for the same tasks and metrics.")
     ] = False,
 ) -> None:
-    """Print a run's table of results.
+    """Print a run's table of results, and what they took.
 
     Model, task, arm, n, metric, 95 % interval, parse rate and failures; values in per cent, in JSON from 0 to 1.
+    Below it, for models of servers of their own: latency, tokens and cost beside each task's first metric.
 
     Example: wardround report reports/demo --json
     """
     from wardround import reports
 
     with _journal(run) as journal:
-        cells = reports.results_of(journal, profile)
-    if as_json:
-        print(reports.as_json(cells))
-        return
-    _print_results(cells)
+        if as_json:
+            print(reports.as_json(reports.results_of(journal, profile), reports.usage_of(journal)))
+            return
+        cells = _print_results(journal, profile)
     if published:
         print("\n" + "\n".join(reports.published_beside(cells)))
 
@@ -213,7 +234,10 @@ def export(
             print(path)
 
 
+app.command()(retrieve)
+app.command()(view)
 app.command()(serve)
+app.command()(doctor)
 
 
 @app.command()
@@ -235,39 +259,36 @@ def tasks() -> None:
     print("\n".join(aligned(header, rows, set())))
 
 
-@app.command()
-def models() -> None:
-    """List the models of the catalogue.
-
-    Example: wardround models
-    """
-    from wardround.catalogue import catalogue
-    from wardround.reports.table import aligned
-
-    rows = [
-        (model.name, model.group, model.protocol, model.base_url or "–", model.title) for model in catalogue().values()
-    ]
-    print("\n".join(aligned(("model", "group", "protocol", "endpoint", "title"), rows, set())))
+app.add_typer(models, name="models")
+app.command()(compose)
 
 
-def _run(study: Study, out: Path, *, anew: bool = False, attested: bool = False) -> None:
-    from wardround.reports import results_of
+def _run(study: Study, out: Path, *, anew: bool = False, attested: bool = False, mixed: bool = False) -> None:
     from wardround.running import progress_for, run_study
 
-    summary = on_fast_loop(run_study(study, out, progress=progress_for(), anew=anew, attested=attested))
+    summary = on_fast_loop(run_study(study, out, progress=progress_for(), anew=anew, attested=attested, mixed=mixed))
     with _journal(out) as journal:
-        _print_results(results_of(journal))
+        _print_results(journal)
     print(f"journal: {out / 'journal.sqlite'} ({summary.asking_s:.1f} s of asking)", file=sys.stderr)
     _fail_if_incomplete(summary)
 
 
-def _print_results(cells: list[CellResults]) -> None:
-    from wardround.reports import as_text, clue_means
+def _print_results(journal: Journal, profile: str | None = None) -> list[CellResults]:
+    from wardround.reports import as_text, clue_means, results_of, usage_of, what_it_took
+    from wardround.reports.retrieval import beside_evidence
+    from wardround.reports.servers import who_answered
 
+    cells = results_of(journal, profile)
     print(as_text(cells))
-    means = clue_means(cells)
-    if means:
-        print("\n" + "\n".join(means))
+    for below in (
+        beside_evidence(journal, profile),
+        what_it_took(cells, usage_of(journal)),
+        who_answered(journal),
+        clue_means(cells),
+    ):
+        if below:
+            print("\n" + "\n".join(below))
+    return cells
 
 
 def _fail_if_incomplete(summary: RunSummary) -> None:

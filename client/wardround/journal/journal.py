@@ -123,6 +123,14 @@ class Journal:
                 raise JournalError(f"{self.folder / JOURNAL_FILE} cannot be written: {error}") from error
             raise
 
+    def read(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query that only reads; the queries on what requests took are in `journal.usage`."""
+        yield from self._db.execute(query, values)
+
+    def write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Carry a statement out for each row, for `journal.retrievals`; call inside a transaction."""
+        self._db.executemany(statement, rows)
+
     def forget(self) -> None:
         """Empty every table: the run begins anew."""
         with self.transaction():
@@ -178,11 +186,11 @@ class Journal:
         entered. A cell that asks exactly what it asked before keeps its scores; one that changed loses them.
         """
         fixed = [(canonical(params_to_dict(cell.params)), canonical(dict(cell.identity)), cell.model) for cell in cells]
-        asks: list[list[tuple[int, int, int, str | None]]] = [[] for _ in cells]
+        asks: list[list[tuple[Any, ...]]] = [[] for _ in cells]
         for position, row in enumerate(rows):
             sample_id = self._enter_sample(cells[0].task, row.sample)
             body = prompt_to_json(row.prompt)
-            cut = canonical(row.cut) if row.cut else None
+            noted = (canonical(row.cut) if row.cut else None, canonical(row.evidence) if row.evidence else None)
             prompt_hash = sha256(body)
             self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (prompt_hash, body))
             for cell_asks, (params, identity, model) in zip(asks, fixed, strict=True):
@@ -190,11 +198,11 @@ class Journal:
                 request = self._id_of(
                     "requests", {"key": key}, {"model": model, "prompt": prompt_hash, "params": params}
                 )
-                cell_asks.append((position, sample_id, request, cut))
+                cell_asks.append((position, sample_id, request, *noted))
         for cell, cell_asks in zip(cells, asks, strict=True):
             self._enter_asks(cell, cell_asks)
 
-    def _enter_asks(self, cell: Asked, asks: list[tuple[int, int, int, str | None]]) -> None:
+    def _enter_asks(self, cell: Asked, asks: list[tuple[Any, ...]]) -> None:
         database = self._db
         number, digest = database.execute(
             "SELECT id, digest FROM cells WHERE model = ? AND task = ? AND arm = ? AND profile = ?",
@@ -205,7 +213,7 @@ class Journal:
             return
         database.execute("DELETE FROM asks WHERE cell = ?", (number,))
         database.execute("DELETE FROM scores WHERE cell = ?", (number,))
-        database.executemany("INSERT INTO asks VALUES (?, ?, ?, ?, ?)", [(number, *ask) for ask in asks])
+        database.executemany("INSERT INTO asks VALUES (?, ?, ?, ?, ?, ?)", [(number, *ask) for ask in asks])
         database.execute("UPDATE cells SET digest = ? WHERE id = ?", (now, number))
 
     def _enter_sample(self, task: str, sample: Sample) -> int:
@@ -317,18 +325,19 @@ class Journal:
             " replies.scheduled_ns, replies.sent_ns, replies.first_token_ns, replies.done_ns,"
             " replies.fingerprint, replies.cached_tokens, replies.endpoint, replies.logprobs,"
             " (SELECT kind FROM failures WHERE failures.request = asks.request AND final"
-            "  ORDER BY failures.id DESC LIMIT 1), asks.cut"
+            "  ORDER BY failures.id DESC LIMIT 1), asks.cut, asks.evidence"
             " FROM asks JOIN samples ON samples.id = asks.sample"
             " LEFT JOIN replies ON replies.request = asks.request WHERE asks.cell = ? ORDER BY asks.position",
             (cell,),
         )
-        for position, body, cluster, answered, *reply, kind, cut in rows:
+        for position, body, cluster, answered, *reply, kind, cut, evidence in rows:
             yield Answered(
                 position=position,
                 sample=Sample(**json.loads(body), cluster=cluster),
                 reply=reply_from_row(reply) if answered else None,
                 failure=None if answered else kind or "not_asked",
                 cut=tuple(json.loads(cut)) if cut else (),
+                evidence=json.loads(evidence) if evidence else None,
             )
 
     def put_scores(self, cell: int, profile: str, scores: Iterable[tuple[int, Mapping[str, float | None]]]) -> None:

@@ -50,11 +50,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sample with its prompt; `cut` says what evidence the prompt had to do without."""
+    """A sample with its prompt; `cut` says what evidence the prompt had to do without.
+
+    `evidence` is what an arm chose to show, as plain JSON values (docs/retrieval.md).
+    """
 
     sample: Sample
     prompt: Prompt
     cut: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Answered:
     reply: Reply | None
     failure: str | None
     cut: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] | None = None
 
 
 def failure_row(request: int, attempt: int, final: bool, failure: Failure, now: float) -> tuple[Any, ...]:

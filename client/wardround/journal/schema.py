@@ -10,7 +10,7 @@ from wardround.errors import JournalError
 
 JOURNAL_FILE = "journal.sqlite"
 LOCK_FILE = "lock"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,7 +27,15 @@ CREATE TABLE requests (
   params TEXT NOT NULL);
 CREATE TABLE asks (
   cell INTEGER NOT NULL REFERENCES cells, position INTEGER NOT NULL, sample INTEGER NOT NULL REFERENCES samples,
-  request INTEGER NOT NULL REFERENCES requests, cut TEXT, PRIMARY KEY (cell, position)) WITHOUT ROWID;
+  request INTEGER NOT NULL REFERENCES requests, cut TEXT, evidence TEXT,
+  PRIMARY KEY (cell, position)) WITHOUT ROWID;
+CREATE TABLE passages (
+  hash TEXT PRIMARY KEY, document TEXT NOT NULL, place INTEGER NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL,
+  dated TEXT NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE retrievals (
+  key TEXT PRIMARY KEY, method TEXT NOT NULL, pool TEXT NOT NULL, query TEXT NOT NULL, hits TEXT NOT NULL,
+  took_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE vectors (key TEXT PRIMARY KEY, source TEXT NOT NULL, vector BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters (counter TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE token_counts (
   counter TEXT NOT NULL, hash TEXT NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (counter, hash)) WITHOUT ROWID;

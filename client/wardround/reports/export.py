@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wardround.errors import JournalError
 from wardround.journal import Answered, Cell, Journal
 from wardround.reports.results import results_of
+from wardround.reports.usage import as_fields, usage_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def export_run(journal: Journal, folder: Path, profile: str | None = None) -> list[Path]:
     """Write `samples` (one row a sample of a cell, with its scores) and `results`, as .parquet and .csv.
+
+    A row of `results` has the fields of `as_json`, with what its cell took.
 
     The files hold what the journal holds, patients' text included, and are made 0600. Raises `JournalError`.
     """
@@ -30,7 +33,12 @@ def export_run(journal: Journal, folder: Path, profile: str | None = None) -> li
         for scores in [journal.scores(cell.id, profile or cell.profile)]
         for answer in journal.answers(cell.id)
     ]
-    results = [asdict(result) for one in results_of(journal, profile) for result in one.results]
+    usage = usage_of(journal)
+    results = [
+        asdict(result) | as_fields(usage.cells[one.cell.id])
+        for one in results_of(journal, profile)
+        for result in one.results
+    ]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         written = _write(pd.DataFrame(samples), folder, "samples")

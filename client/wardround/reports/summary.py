@@ -1,15 +1,21 @@
-"""What stands below the table: the papers' means, and the published figures beside ours."""
+"""What stands below the table: what it took, the papers' means, and the published figures beside ours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wardround.reports.aggregates import LEVEL_TASKS, TASK_METRICS, LevelTask, level_score, task_score
-from wardround.reports.numbers import percent
+from wardround.reports.numbers import ABSENT, counted, dollars, number, percent, seconds
 from wardround.reports.published import OUR_NAMES, SITE_2024_06_26, PublishedRow, published_rows
 from wardround.reports.results import CellResults
 from wardround.reports.table import aligned
+from wardround.reports.usage import RunUsage, Usage
 from wardround.study import ARMS
+
+_COLUMNS = ("requests", "p50 s", "p95 s", "TTFT s", "prompt tokens", "output tokens", "cost", "per 1,000")
+_CACHED = "cached tokens"
+_REASONING = "reasoning %"
 
 
 def clue_means(cells: Sequence[CellResults]) -> list[str]:
@@ -85,3 +91,62 @@ def published_beside(cells: Sequence[CellResults]) -> list[str]:
         return []
     header = ("published model", "group", "task", "metric", "value", "source")
     return ["Published figures (their data, their prompts; not asked here):", "", *aligned(header, rows, {"value"})]
+
+
+def what_it_took(cells: Sequence[CellResults], usage: RunUsage) -> list[str]:
+    """The table below the results: each cell's primary metric beside what it took, and each model's total.
+
+    Nothing if all models are the embedded server's: they cost nothing, and their times are no model's.
+    """
+    shown = [one for one in cells if one.cell.model not in usage.embedded]
+    if not shown:
+        return []
+    total = usage.whole
+    columns = [_CACHED] if total.cached_tokens is not None else []
+    columns += [_REASONING] if total.reasoning_share else []
+    names = [*_COLUMNS[:-2], *columns, *_COLUMNS[-2:]]
+    rows: list[Sequence[str]] = []
+    models = list(dict.fromkeys(one.cell.model for one in shown))
+    for model in models:
+        own = [one for one in shown if one.cell.model == model]
+        for one in own:
+            what = (one.cell.task, one.cell.arm, one.results[0].metric, percent(one.results[0].value))
+            rows.append((model, *what, *_cells(usage.cells[one.cell.id], names)))
+        if len(own) > 1:
+            rows.append((model, "all tasks", "", "", "", *_cells(usage.models[model], names)))
+    if len(models) > 1:
+        # Latencies of several models have no common median.
+        sums = replace(total, latency_p50_s=None, latency_p95_s=None, ttft_p50_s=None)
+        rows.append(("all models", "all tasks", "", "", "", *_cells(sums, names)))
+    header = ("model", "task", "arm", "metric", "value", *names)
+    return [*_heading(total), "", *aligned(header, rows, {"value", *names})]
+
+
+def _cells(usage: Usage, names: Sequence[str]) -> list[str]:
+    least = usage.cost_is_least
+    shown = {
+        "requests": number(usage.requests),
+        "p50 s": seconds(usage.latency_p50_s),
+        "p95 s": seconds(usage.latency_p95_s),
+        "TTFT s": seconds(usage.ttft_p50_s),
+        "prompt tokens": number(usage.prompt_tokens),
+        "output tokens": number(usage.output_tokens),
+        _CACHED: number(usage.cached_tokens),
+        _REASONING: percent(usage.reasoning_share),
+        "cost": dollars(usage.cost_usd, at_least=least),
+        "per 1,000": dollars(usage.cost_per_1000_usd, at_least=least),
+    }
+    return [shown[name] for name in names]
+
+
+def _heading(total: Usage) -> list[str]:
+    lines = [
+        "What it took: seconds from sending to the answer's end (p50, p95) and to a stream's first token (TTFT, p50);",
+        "tokens as the servers count them; cost by the prices of the models' rows, and what it makes for 1,000 samples",
+    ]
+    if total.requests_without_tokens:
+        missing = counted(total.requests_without_tokens, "answer")
+        lines.append(f"{missing} came without token counts; tokens and cost are of the others")
+    if total.cost_usd is None:
+        lines.append(f"cost is {ABSENT}: no model's row has a `price`")
+    return lines

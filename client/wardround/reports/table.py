@@ -9,18 +9,28 @@ from dataclasses import asdict
 
 from wardround.reports.numbers import counted, interval, percent, share
 from wardround.reports.results import CellResults
+from wardround.reports.usage import RunUsage, as_fields
 from wardround.scoring.icd import table_version
 
 HEADER = ("model", "task", "arm", "n", "metric", "value", "95 % interval", "parsed %", "failed")
 _NUMERIC = {"n", "value", "95 % interval", "parsed %", "failed", "cut"}
 
 
-def as_json(cells: Sequence[CellResults]) -> str:
+def as_json(cells: Sequence[CellResults], usage: RunUsage | None = None) -> str:
     """A list of objects: model, task, arm, profile, metric, value, ci_low, ci_high, n, parsed, failed.
 
-    Values and intervals are shares from 0 to 1 (null where undefined), the last three are counts of samples.
+    Values and intervals are shares from 0 to 1 (null where undefined), the last three are counts of samples. With
+    `usage` each object also has what its cell took (the same for all metrics of a cell): requests,
+    requests_without_tokens, prompt_tokens, output_tokens, cached_tokens, reasoning_share, latency_p50_s,
+    latency_p95_s, ttft_p50_s, at_work_s, cost_usd, cost_per_1000_usd, cost_is_least; see `Usage`. Cells share
+    requests: what a model took in all is not their sum.
     """
-    return json.dumps([asdict(result) for cell in cells for result in cell.results], indent=2, ensure_ascii=False)
+    rows = [
+        asdict(result) | (as_fields(usage.cells[cell.cell.id]) if usage else {})
+        for cell in cells
+        for result in cell.results
+    ]
+    return json.dumps(rows, indent=2, ensure_ascii=False)
 
 
 def as_text(cells: Sequence[CellResults]) -> str:

@@ -8,34 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from wardround.endpoints import Failure, ask_until_answered
-from wardround.endpoints.replies import Endpoint
+from wardround.endpoints import Failure, Reply, ask_until_answered
 from wardround.errors import StudyError
 from wardround.journal import Journal, Outcome
+from wardround.running.connecting import Opened
 from wardround.running.progress import Progress
+from wardround.running.queues import Request, ServerQueue
+from wardround.running.spending import Spending
 
-# A server that is gone fails every request after all its attempts; that is noticed once, not a thousand times.
-GONE_AFTER = 16
 FILES_BESIDE_CONNECTIONS = 64
-
-
-@dataclass(slots=True)
-class ServerQueue:
-    """What is left to ask at one base URL: (request, endpoint, cells) in order."""
-
-    base_url: str
-    concurrency: int
-    requests: deque[tuple[int, Endpoint, list[int]]] = field(default_factory=deque)
-    connections_failed: int = 0
-
-    @property
-    def gone(self) -> bool:
-        """Whether so many requests in a row could not even connect that the rest is not tried."""
-        return self.connections_failed >= GONE_AFTER
 
 
 class Scribe:
@@ -82,31 +65,22 @@ class Scribe:
 
 
 async def ask_all(
-    journal: Journal,
-    endpoints: Mapping[str, tuple[str, Endpoint]],
-    *,
-    concurrency: int,
-    attempts: int,
-    progress: Progress,
+    journal: Journal, endpoints: Mapping[str, Opened], *, attempts: int, progress: Progress, spending: Spending
 ) -> list[str]:
-    """Ask every pending request of the journal's study; `endpoints` maps model to (base URL, endpoint).
+    """Ask every pending request of the journal's study; `endpoints` maps models to what answers for them.
 
-    Returns one line for each server that was given up. Cancelled, it drops the requests in flight and writes what has
-    come before it ends. Raises `JournalError` if the journal cannot be written.
+    Returns one line for each server that was given up, and for a budget that is used up. Cancelled, it drops the
+    requests in flight and writes what has come before it ends. Raises `JournalError` if the journal cannot be written.
     """
-    queues: dict[str, ServerQueue] = {}
-    for request, model, cells in journal.pending():
-        base_url, endpoint = endpoints[model]
-        queue = queues.setdefault(base_url, ServerQueue(base_url, concurrency))
-        queue.requests.append((request, endpoint, cells))
-    allow_connections(sum(min(queue.concurrency, len(queue.requests)) for queue in queues.values()))
+    queues = _queues(journal, endpoints, spending)
+    allow_connections(sum(min(queue.concurrency, len(queue)) for queue in queues))
     writing = journal.second_connection()
     scribe = Scribe(writing)
     scribing = asyncio.create_task(scribe.write())
     workers = [
-        asyncio.create_task(_work(queue, journal, scribe, attempts, progress))
-        for queue in queues.values()
-        for _ in range(min(queue.concurrency, len(queue.requests)))
+        asyncio.create_task(_work(queue, scribe, attempts, progress, spending))
+        for queue in queues
+        for _ in range(min(queue.concurrency, len(queue)))
     ]
     try:
         await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
@@ -120,11 +94,26 @@ async def ask_all(
     for error in ended:
         if isinstance(error, Exception):
             raise error
-    return [
-        f"{queue.base_url} stopped answering; {len(queue.requests)} requests were not asked"
-        for queue in queues.values()
-        if queue.gone
-    ]
+    gone = [queue for queue in queues if queue.gone]
+    lines = [f"{queue.server} stopped answering; {len(queue)} requests were not asked" for queue in gone]
+    return lines + spending.complaints(sum(len(queue) for queue in queues if not queue.gone))
+
+
+def _queues(journal: Journal, endpoints: Mapping[str, Opened], spending: Spending) -> list[ServerQueue]:
+    queues: dict[str, ServerQueue] = {}
+    for rank, (request, model, cells) in enumerate(journal.pending()):
+        opened = endpoints[model]
+        if opened.server not in queues:
+            queues[opened.server] = ServerQueue(opened.server, opened.concurrency, spending)
+        queues[opened.server].lane(model, opened.endpoint, journal).add(rank, request, cells)
+
+    def wake_all() -> None:
+        # The budget is one for all of them.
+        for queue in queues.values():
+            queue.wake()
+
+    spending.on_settled = wake_all
+    return list(queues.values())
 
 
 def allow_connections(number: int) -> None:
@@ -145,19 +134,32 @@ def allow_connections(number: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-async def _work(queue: ServerQueue, journal: Journal, scribe: Scribe, attempts: int, progress: Progress) -> None:
-    while queue.requests and not queue.gone:
-        request, endpoint, cells = queue.requests.popleft()
-        prompt, params = journal.request(request)
-        scheduled_ns = time.perf_counter_ns()
-        earlier: list[tuple[int, Failure]] = []
-        last, attempted = await ask_until_answered(
-            lambda: endpoint.ask(prompt, params, scheduled_ns=scheduled_ns),  # noqa: B023 - awaited here
-            attempts=attempts,
-            on_failed_attempt=lambda attempt, failure: earlier.append((attempt, failure)),  # noqa: B023
-        )
-        await scribe.keep(Outcome(request, last, attempted, tuple(earlier)))
-        unreachable = isinstance(last, Failure) and last.kind == "connect"
-        queue.connections_failed = queue.connections_failed + 1 if unreachable else 0
-        for cell in cells:
+async def _work(queue: ServerQueue, scribe: Scribe, attempts: int, progress: Progress, spending: Spending) -> None:
+    while (request := await queue.next()) is not None:
+        last = await _ask(request, scribe, attempts, spending)
+        queue.note(request, last)
+        for cell in request.cells:
             progress.advance(cell, answered=not isinstance(last, Failure))
+
+
+async def _ask(request: Request, scribe: Scribe, attempts: int, spending: Spending) -> Reply | Failure:
+    """Ask until answered, and return the outcome when it is on the disk."""
+    prompt, params = request.prompt, request.params
+    scheduled_ns = time.perf_counter_ns()
+    earlier: list[tuple[int, Failure]] = []
+
+    def may_go_on(failure: Failure) -> bool:
+        if request.reserved is not None:
+            request.reserved = spending.once_more(request.reserved, failure, prompt, params)
+        return request.reserved is not None
+
+    last, attempted = await ask_until_answered(
+        lambda: request.endpoint.ask(prompt, params, scheduled_ns=scheduled_ns),
+        attempts=attempts,
+        on_failed_attempt=lambda attempt, failure: earlier.append((attempt, failure)),
+        may_go_on=may_go_on,
+    )
+    if request.reserved is not None:
+        spending.settle(request.reserved, last)
+    await scribe.keep(Outcome(request.id, last, attempted, tuple(earlier)))
+    return last

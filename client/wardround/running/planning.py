@@ -6,26 +6,25 @@ was stopped goes on where it was, and a study of a hundred thousand long prompts
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from wardround.catalogue import Model
+from wardround.catalogue import EMBEDDED, Model
 from wardround.endpoints import Params, identity
-from wardround.endpoints.guard import most_sensitive
 from wardround.endpoints.opening import auth_headers
 from wardround.endpoints.templates import PLAIN, Template, read_template
-from wardround.endpoints.tokens import TokenCounter, token_counter
-from wardround.errors import DataError, StudyError
+from wardround.endpoints.tokens import TokenCounter, counter_without_server, token_counter
+from wardround.errors import StudyError
 from wardround.journal import Asked, Journal, Row
 from wardround.journal.records import sha256
-from wardround.running.budget import fitted
-from wardround.shipped import shipped
-from wardround.study import Arm, Study, TaskChoice
-from wardround.task import Prompt, Rules, Sample, Task, load_tasks
+from wardround.running.evidence import Chosen, arms_of, row_in_arm
+from wardround.running.preparing import Prepared as Prepared
+from wardround.running.preparing import prepare as prepare
+from wardround.running.retrieving import Retrieved, retrieve_here
+from wardround.study import Arm, Study
+from wardround.task import Prompt, Rules
 from wardround.text import storable
 
 # What the wish for one of the choices takes of a prompt's room, at most.
@@ -34,137 +33,42 @@ TOKENS_A_WISH = 64
 Counted = dict[tuple[str, str], tuple[str, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A task of a study with its data read: what is evaluated, and the worked examples."""
-
-    label: str
-    task: Task
-    settings: dict[str, Any]
-    rules: Rules
-    samples: Sequence[Sample]
-    shots: Sequence[Sample]
-    provenance: dict[str, Any]
-
-
-def prepare(choice: TaskChoice, profile: str) -> list[Prepared]:
-    """Load what `choice` names, one task or the several of a file, and the data.
-
-    Raises `TaskError`, `DataError` or `StudyError` before anything is asked.
-    """
-    tasks = load_tasks(choice.task, choice.settings)
-    return [_prepare(task, choice, profile, alone=len(tasks) == 1) for task in tasks]
-
-
-def _prepare(task: Task, choice: TaskChoice, profile: str, *, alone: bool) -> Prepared:
-    """The worked examples come from the training file where there is one, else from the head of the data, and
-    are then left out of the evaluation.
-    """
-    rules = task.rules(profile)
-    data = choice.data or task.samples
-    training = choice.training or (None if choice.data else task.training_samples)
-    samples = list(_load(task, data))
-    if rules.shuffled_by is not None:
-        random.Random(rules.shuffled_by).shuffle(samples)
-    wanted = rules.shots if choice.shots is None else choice.shots
-    if wanted and not task.takes_shots:
-        raise StudyError(f"task {task.name} takes no worked examples: one would answer other samples of its patient")
-    from_training = training is not None and wanted > 0 and not rules.shots_from_head
-    if from_training and training is not None:
-        pool = _load(task, training)
-        if len(pool) < wanted:
-            raise StudyError(f"{training} has {len(pool)} samples; {wanted} are needed as worked examples")
-        shots, evaluated = list(pool[:wanted]), samples
-        _refuse_overlap(rules, shots, evaluated, training)
-    else:
-        shots, evaluated = samples[:wanted], samples[wanted:]
-    if not evaluated:
-        raise StudyError(f"{data} has {len(samples)} samples; with {wanted} as worked examples none are left")
-    evaluated = evaluated[: choice.limit]
-    shots_from = "training file" if from_training else "head of the data, left out of the evaluation"
-    provenance = {
-        "task": task.name,
-        "task_file_sha256": _file_sha256(task.path) if task.path else None,
-        "sensitivity": most_sensitive([task.sensitivity, choice.sensitivity or "open"]),
-        "data": data.name,
-        "data_sha256": _file_sha256(data),
-        "training": training.name if from_training and training else None,
-        "training_sha256": _file_sha256(training) if from_training and training else None,
-        "shots": wanted,
-        "shots_from": shots_from if wanted else None,
-        "samples": len(evaluated),
-        "unclear": [sample.id for sample in evaluated if "unclear" in sample.inputs],
-        "invented": _is_invented(data) and (not from_training or training is None or _is_invented(training)),
-    }
-    label = choice.label or task.name
-    if choice.label and not alone:
-        label = f"{choice.label}_{task.name}"
-    rules = replace(rules, shots=wanted, max_tokens=choice.max_tokens or rules.max_tokens)
-    return Prepared(label, task, choice.settings, rules, evaluated, shots, provenance)
-
-
-def _is_invented(path: Path) -> bool:
-    """Whether a file is one of the samples that come with wardround; a user's task may bring real ones."""
-    return path.resolve().is_relative_to((shipped("tasks") / "samples").resolve())
-
-
-def _refuse_overlap(rules: Rules, shots: Sequence[Sample], evaluated: Sequence[Sample], training: Path) -> None:
-    """No sample may be its own worked example, whatever its id in either file."""
-    shown = {rules.prompt(shot, ()): shot.id for shot in shots}
-    for sample in evaluated:
-        shot = shown.get(rules.prompt(sample, ()))
-        if shot is not None:
-            raise StudyError(
-                f"the worked example {shot!r} of {training} is also evaluated, as {sample.id!r}; use another `training`"
-            )
-
-
 def plan(
     study: Study,
     journal: Journal,
     prepared: Sequence[Prepared],
     manifest: Mapping[str, Any],
-    pinned: Mapping[str, Sequence[str]],
+    pinned: Mapping[str, Sequence[str]] | None,
+    retrieved: Retrieved | None = None,
 ) -> None:
     """Enter all cells of `study` and the manifest into the journal, in the order: task, arm, model.
 
-    `pinned`: the addresses at which servers may be asked to count tokens, by host. Raises `StudyError` if two tasks
-    have one label.
+    `pinned`: the addresses at which servers may be asked to count tokens, by host; None asks no server. `retrieved` is
+    what `retrieve` chose for the arms that search; without it what needs a service is found by words instead, which
+    is as long. Raises `StudyError` if two tasks have one label, or if a task or an arm is left without the other.
     """
     labels = [one.label for one in prepared]
     for label in labels:
         if labels.count(label) > 1:
             raise StudyError(f"task {label!r} stands twice; give each its own `label`")
+    of_tasks = {one.label: arms_of(study, one) for one in prepared}
+    for arm in study.arms:
+        if not any(arm in arms for arms in of_tasks.values()):
+            raise StudyError(f"arm {arm.name!r} suits none of the study's tasks; take it out or add a task that has it")
+    chosen = retrieve_here(study, journal, prepared) if retrieved is None else retrieved
     counted: Counted = {}
     try:
         with journal.transaction():
             journal.begin_plan()
             for one in prepared:
-                for arm in _arms(study, one):
-                    _plan_arm(study, journal, one, arm, counted, pinned)
+                for arm in of_tasks[one.label]:
+                    _plan_arm(study, journal, one, arm, chosen.get((one.label, arm.name)), counted, pinned)
             journal.put_manifest(manifest)
     finally:
         # Also where planning failed: what a server has counted need not be counted again.
         with journal.transaction():
             for (counter, digest), (name, tokens) in counted.items():
                 journal.keep_token_count(counter, name, digest, tokens)
-
-
-def _arms(study: Study, one: Prepared) -> Sequence[Arm]:
-    """The arms of a task; those that choose among answers are for tasks with choices only.
-
-    Raises `StudyError` if the study asks for one that the task does not have, or if no arm is left.
-    """
-    own: Literal["full", "closed-book"] = "full" if any(sample.documents for sample in one.samples) else "closed-book"
-    arms = []
-    for arm in study.arms or (Arm(name=own, cases=own),):
-        if arm.cases not in ("own", own):
-            raise StudyError(f"task {one.label} has no arm {arm.name!r}; its cases make it {own!r}")
-        if arm.choice == "parse" or one.rules.choices is not None:
-            arms.append(arm)
-    if not arms:
-        raise StudyError(f"task {one.label} has no choices, and all of the study's arms choose; give it another arm")
-    return arms
 
 
 def templates_of(study: Study) -> dict[str, Template]:
@@ -208,11 +112,12 @@ def _plan_arm(
     journal: Journal,
     one: Prepared,
     arm: Arm,
+    chosen: Sequence[Chosen] | None,
     counted: Counted,
-    pinned: Mapping[str, Sequence[str]],
+    pinned: Mapping[str, Sequence[str]] | None,
 ) -> None:
     """Models that count tokens alike and have as much room get the same prompts, which are built once."""
-    bounded = one.rules.fit is not None
+    bounded = one.rules.fit is not None or arm.evidence_tokens is not None
     alike: dict[tuple[str, int | None, bool], tuple[_Counter, list[str]]] = {}
     for model in study.models:
         counter = _Counter(model, journal, counted, pinned)
@@ -238,8 +143,8 @@ def _plan_arm(
     journal.place_cells(cells)
     for (_, context, continues), (counter, names) in alike.items():
         rows = (
-            _in_arm(fitted(one.rules, sample, one.shots, context, counter), arm, one.rules, continues=continues)
-            for sample in one.samples
+            _in_arm(row_in_arm(one, arm, sample, found, context, counter), arm, one.rules, continues=continues)
+            for sample, found in zip(one.samples, chosen or itertools.repeat(Chosen()), strict=False)
         )
         journal.plan_cells([cell for cell in cells if cell.model in names], rows)
 
@@ -247,14 +152,18 @@ def _plan_arm(
 class _Counter:
     """A model's counter, made when it is first needed; the journal remembers its counts, so no plan asks twice."""
 
-    def __init__(self, model: Model, journal: Journal, counted: Counted, pinned: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, model: Model, journal: Journal, counted: Counted, pinned: Mapping[str, Sequence[str]] | None
+    ) -> None:
         self._model = model
         self._pinned = pinned
         self._journal = journal
         self._counted = counted
         self._made: TokenCounter | None = None
         self._name = ""
-        self.key = f"{identity(model)['base_url']} {model.served_name} {model.tokenizer or ''}".strip()
+        # The embedded server's rows all count alike.
+        served = "" if model.base_url == EMBEDDED else model.served_name
+        self.key = " ".join(f"{identity(model)['base_url']} {served} {model.tokenizer or ''}".split())
 
     @property
     def name(self) -> str:
@@ -270,7 +179,11 @@ class _Counter:
         known = self._journal.token_count(self.key, digest)
         if known is None:
             if self._made is None:
-                self._made = token_counter(self._model, auth_headers(self._model), self._pinned)
+                self._made = (
+                    counter_without_server(self._model)
+                    if self._pinned is None
+                    else token_counter(self._model, auth_headers(self._model), self._pinned)
+                )
             known = self._made.count(text)
             self._name = self._made.name
             self._counted[self.key, digest] = (self._made.name, known)
@@ -288,30 +201,3 @@ def _params(study: Study, model: Model, rules: Rules, arm: Arm) -> Params:
         template=_template(model, arm),
         choose=arm.choice,
     )
-
-
-def _load(task: Task, path: Path) -> Sequence[Sample]:
-    if not path.is_file():
-        raise DataError(f"there is no data file {path}")
-    samples = task.load(path)
-    if not samples:
-        raise DataError(f"{path} holds no samples for task {task.name}")
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise DataError(f"{path}: the id {sample.id!r} stands twice; ids must be unique")
-        seen.add(sample.id)
-    return samples
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(path):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            yield piece

@@ -17,7 +17,7 @@ from typing import Any
 
 import wardround
 from wardround.catalogue import EMBEDDED
-from wardround.endpoints.guard import Permit, addresses_of, most_sensitive, permit, resolve
+from wardround.endpoints.guard import Permit, addresses_of, most_sensitive, permits_for, resolve
 from wardround.errors import JournalError
 from wardround.journal import Journal
 from wardround.running.asking import ask_all
@@ -25,6 +25,10 @@ from wardround.running.connecting import open_endpoints
 from wardround.running.marking import score_run
 from wardround.running.planning import Prepared, plan, prepare, templates_of
 from wardround.running.progress import Progress
+from wardround.running.retrieving import retrieve
+from wardround.running.searching import service_rows
+from wardround.running.spending import Spending, check_prices
+from wardround.running.who_answered import accept, complaints, conclude, look
 from wardround.scoring.icd import table_version
 from wardround.study import Study
 from wardround.task import Sensitivity
@@ -55,6 +59,7 @@ async def run_study(
     anew: bool = False,
     attested: bool = False,
     sensitivity: Sensitivity | None = None,
+    mixed: bool = False,
 ) -> RunSummary:
     """Carry `study` out into the run folder `folder`, or go on where an earlier run of it stopped.
 
@@ -62,16 +67,19 @@ async def run_study(
     first prompt is sent. Ctrl-C stops the asking; what was answered is kept and scored. `anew` forgets an earlier run
     of the same study, and only one that asked nothing but invented samples of the embedded server: else
     `JournalError`. `attested` is the user's word that the attestations of the models' rows hold for this data, and
-    `sensitivity` replaces that of the tasks (invented samples are open): `GuardError` where data must not go.
+    `sensitivity` replaces that of the tasks (invented samples are open): `GuardError` where data must not go. A model
+    that has answers in the journal and other weights behind it now is an `EndpointError`, unless `mixed`.
     """
+    check_prices(study)
     prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
     with Journal.create(folder) as journal:
         if anew:
             _forget_earlier(study, journal)
-        permits = _permits(study, prepared, sensitivity, attested)
+        permits = permits_of(study, prepared, sensitivity, attested)
         templates = {digest: {"name": one.name, "text": one.text} for digest, one in templates_of(study).items()}
         manifest = _manifest(study, prepared) | {"guard": [asdict(one) for one in permits], "templates": templates}
-        plan(study, journal, prepared, manifest, addresses_of(permits))
+        retrieved = await retrieve(study, journal, prepared, addresses_of(permits))
+        plan(study, journal, prepared, manifest, addresses_of(permits), retrieved)
         for one in prepared:
             if one.provenance["unclear"]:
                 listed = ", ".join(one.provenance["unclear"][:10])
@@ -80,9 +88,9 @@ async def run_study(
                 )
         begun_s = time.monotonic()
         stopped = False
-        complaints: list[str] = []
+        complained: list[str] = []
         if journal.pending():
-            stopped, complaints = await _ask_unless_stopped(study, journal, progress, permits)
+            stopped, complained = await _ask_unless_stopped(study, journal, progress, permits, mixed)
         asking_s = time.monotonic() - begun_s
         score_run(journal)
         counts = journal.progress().values()
@@ -91,7 +99,7 @@ async def run_study(
             answered=sum(answered for _, answered in counts),
             asking_s=asking_s,
             stopped=stopped,
-            complaints=tuple(complaints),
+            complaints=(*complained, *complaints(journal, study.models)),
         )
 
 
@@ -108,13 +116,16 @@ def _forget_earlier(study: Study, journal: Journal) -> None:
     journal.forget()
 
 
-def _permits(
+def permits_of(
     study: Study, prepared: Sequence[Prepared], sensitivity: Sensitivity | None, attested: bool
 ) -> list[Permit]:
+    """Leave to send the study's data to each of its models' servers and services; raises `GuardError`."""
     kind = sensitivity or _most_sensitive_of([one.provenance for one in prepared])
     # One look-up a host: models of one host must be judged by the same addresses.
     look_up = cache(resolve)
-    return [permit(model, kind, attested=attested, resolve=look_up) for model in study.models]
+    asked = (*study.models, *service_rows(study))
+    allowed = (permits_for(model, kind, attested=attested, resolve=look_up) for model in asked)
+    return [one for of_a_model in allowed for one in of_a_model]
 
 
 def sensitivity_of(journal: Journal) -> Sensitivity:
@@ -127,10 +138,10 @@ def _most_sensitive_of(provenances: Sequence[Mapping[str, Any]]) -> Sensitivity:
 
 
 async def _ask_unless_stopped(
-    study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit]
+    study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit], mixed: bool
 ) -> tuple[bool, list[str]]:
     """Ask, and leave off at Ctrl-C wherever it comes, be it while servers are still being looked for."""
-    asking = asyncio.create_task(_ask(study, journal, progress, permits))
+    asking = asyncio.create_task(_ask(study, journal, progress, permits, mixed))
     with _stopped_by_signals() as stop:
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,20 +154,24 @@ async def _ask_unless_stopped(
     return True, []
 
 
-async def _ask(study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit]) -> list[str]:
+async def _ask(study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit], mixed: bool) -> list[str]:
     templates = {digest: one["text"] for digest, one in journal.manifest().get("templates", {}).items()}
     async with (
         Wire(connect_s=study.deadlines.connect_s, pinned=addresses_of(permits)) as wire,
-        open_endpoints(study, wire, templates) as endpoints,
+        open_endpoints(study, wire, templates, note=progress.note) as endpoints,
     ):
+        accept(journal, await look(study.models, wire), mixed=mixed, note=progress.note)
         done = journal.progress()
         progress.start([(cell.id, cell.title, *done[cell.id]) for cell in journal.cells()])
         try:
-            return await ask_all(
-                journal, endpoints, concurrency=study.concurrency, attempts=study.attempts, progress=progress
+            spending = Spending(study, journal)
+            complained = await ask_all(
+                journal, endpoints, attempts=study.attempts, progress=progress, spending=spending
             )
         finally:
             progress.finish()
+        conclude(journal, await look(study.models, wire), note=progress.note)
+        return complained
 
 
 @contextmanager

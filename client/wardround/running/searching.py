@@ -1,0 +1,208 @@
+"""Searching pools of texts by words, by meaning or by both, each search once: the journal has what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.catalogue import EMBEDDED, Model
+from wardround.journal import Journal
+from wardround.journal.records import canonical, sha256
+from wardround.journal.retrievals import (
+    Found,
+    found_before,
+    keep_found,
+    keep_vectors,
+    known_vectors,
+    retrieval_key,
+    vector_key,
+)
+from wardround.retrieval import Lexical, Vectors, reciprocal_ranks
+from wardround.retrieval.fusion import RRF_K
+from wardround.retrieval.services import Reranker, TextEmbeddings
+from wardround.retrieval.vectors import unit_rows
+from wardround.running.embedded import embedded_server
+from wardround.study import Service, Study
+from wardround.wire import Wire
+
+T = TypeVar("T")
+Vector = NDArray[np.float32]
+
+# How many hits are kept of a search: as many passages as 8,000 tokens hold, and some more.
+DEPTH = 64
+RERANKED = 50
+_INDICES_KEPT = 64
+_EMBEDDED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What is searched: texts with their ids, and the hash of all of it."""
+
+    hash: str
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+def pool_of(texts: Mapping[str, str]) -> Pool:
+    """The pool of texts by id."""
+    return Pool(sha256(canonical(list(texts.items()))), tuple(texts), tuple(texts.values()))
+
+
+@dataclass(slots=True)
+class Services:
+    """What answers for a study's arms: the embedding service with its model's name, the reranker, or None.
+
+    `vectors` by (prefix, text) are those that were embedded so far.
+    """
+
+    journal: Journal
+    settings: Service
+    embeddings: TextEmbeddings | None = None
+    reranker: Reranker | None = None
+    model: str = ""
+    vectors: dict[tuple[str, str], Vector] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Model and revision, "all-MiniLM-L6-v2@8b3219a9"."""
+        return f"{self.model}@{self.settings.revision}" if self.settings.revision else self.model
+
+    async def embed(self, texts: Iterable[str], prefix: str) -> None:
+        """Have the vectors of all `texts`, those that the journal has from there."""
+        if self.embeddings is None:
+            return
+        wanted = {
+            vector_key(self.model, self.settings.revision, prefix, text): text
+            for text in dict.fromkeys(texts)
+            if (prefix, text) not in self.vectors
+        }
+        known = known_vectors(self.journal, list(wanted))
+        self.vectors.update(((prefix, wanted[key]), vector) for key, vector in known.items())
+        missing = [(key, text) for key, text in wanted.items() if key not in known]
+        for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
+            some = missing[start : start + _EMBEDDED_AT_ONCE]
+            vectors = await self.embeddings.embed([text for _, text in some], prefix)
+            # Kept as they come: a stop costs what is under way, no more.
+            keep_vectors(self.journal, self.source, {key: one for (key, _), one in zip(some, vectors, strict=True)})
+            self.vectors.update(((prefix, text), one) for (_, text), one in zip(some, vectors, strict=True))
+
+
+def service_rows(study: Study) -> list[Model]:
+    """The services that a study's arms need, as rows for the guard."""
+    rows = []
+    if any(arm.embeds for arm in study.arms):
+        rows.append(study.retrieval.embeddings.row("embeddings"))
+    if study.retrieval.rerank is not None and any(arm.rerank for arm in study.arms):
+        rows.append(study.retrieval.rerank.row("reranking"))
+    return rows
+
+
+@asynccontextmanager
+async def open_services(
+    study: Study, journal: Journal, pinned: Mapping[str, Sequence[str]]
+) -> AsyncIterator[Services | None]:
+    """The services that the study's arms need; None if they need none. The embedded server runs meanwhile."""
+    needed = {row.name: row for row in service_rows(study)}
+    if not needed:
+        yield None
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        wire = await stack.enter_async_context(Wire(connect_s=study.deadlines.connect_s, pinned=pinned))
+        embedded = ""
+        if any(row.base_url == EMBEDDED for row in needed.values()):
+            embedded = await stack.enter_async_context(embedded_server())
+
+        def address(service: Service) -> str:
+            return embedded if service.base_url == EMBEDDED else service.base_url
+
+        embeddings, rerank = study.retrieval.embeddings, study.retrieval.rerank
+        services = Services(journal, embeddings)
+        if "embeddings" in needed:
+            services.embeddings = TextEmbeddings(embeddings, address(embeddings), wire, attempts=study.attempts)
+            services.model = await services.embeddings.model()
+        if rerank is not None and "reranking" in needed:
+            services.reranker = Reranker(rerank, address(rerank), wire, attempts=study.attempts)
+        yield services
+
+
+class Searcher:
+    """Searches pools by "bm25", "dense" or "hybrid". Without services all of it is by words.
+
+    What was found before under the same method, pool and query is read from the journal.
+    """
+
+    def __init__(self, journal: Journal, services: Services | None) -> None:
+        self._journal = journal
+        self._services = services
+        self._lexical: dict[str, Lexical] = {}
+        self._vectors: dict[str, Vectors] = {}
+
+    def method(self, by: str) -> str:
+        """What searches, with all that decides what it finds."""
+        if by == "bm25" or self._services is None:
+            return Lexical.name
+        settings = self._services.settings
+        prefixes = f"query={settings.query_prefix!r},passage={settings.passage_prefix!r}"
+        dense = f"dense[{self._services.source},{prefixes},exact]"
+        return dense if by == "dense" else f"rrf[k={RRF_K}]({Lexical.name},{dense})"
+
+    async def embed(self, by: str, pools: Iterable[Pool], queries: Iterable[str]) -> None:
+        """Have the vectors that a search by "dense" or "hybrid" needs."""
+        if self._services is not None and by != "bm25":
+            settings = self._services.settings
+            await self._services.embed(queries, settings.query_prefix)
+            await self._services.embed((text for pool in pools for text in pool.texts), settings.passage_prefix)
+
+    def search(self, by: str, pool: Pool, query: str) -> tuple[str, Found]:
+        """The best of a pool as (id, score), at most `DEPTH`, and the key under which the journal has it.
+
+        Call inside a transaction, and after `embed`.
+        """
+        method = self.method(by)
+        key = retrieval_key(method, pool.hash, query)
+        found = found_before(self._journal, key)
+        if found is None:
+            begun = time.perf_counter_ns()
+            hits = tuple((pool.ids[place], round(score, 6)) for place, score in self._found(by, pool, query))
+            found = Found(hits, time.perf_counter_ns() - begun)
+            keep_found(self._journal, method, pool.hash, query, found)
+        return key, found
+
+    def _found(self, by: str, pool: Pool, query: str) -> list[tuple[int, float]]:
+        if not pool.texts:
+            return []
+        if by == "bm25" or self._services is None:
+            return self._index(pool).search(query, DEPTH)
+        vector = self._services.vectors[self._services.settings.query_prefix, query]
+        dense = self._matrix(pool, self._services).search(vector, DEPTH)
+        if by == "dense":
+            return dense
+        rankings = [self._index(pool).search(query, DEPTH), dense]
+        return reciprocal_ranks([[place for place, _ in ranking] for ranking in rankings])[:DEPTH]
+
+    def _index(self, pool: Pool) -> Lexical:
+        return _remembered(self._lexical, pool.hash, lambda: Lexical(pool.texts))
+
+    def _matrix(self, pool: Pool, services: Services) -> Vectors:
+        prefix = services.settings.passage_prefix
+        return _remembered(
+            self._vectors,
+            pool.hash,
+            lambda: Vectors(unit_rows(np.stack([services.vectors[prefix, text] for text in pool.texts]))),
+        )
+
+
+def _remembered(known: dict[str, T], key: str, make: Callable[[], T]) -> T:
+    if key not in known:
+        if len(known) >= _INDICES_KEPT:
+            del known[next(iter(known))]
+        known[key] = make()
+    return known[key]
