@@ -246,9 +246,7 @@ class Study(BaseModel):
     def _reranked_by_a_service(self) -> Study:
         for arm in self.arms:
             if arm.rerank and self.retrieval.rerank is None:
-                raise ValueError(
-                    f"arms: {arm.name!r} reranks; name a service: `retrieval: {{rerank: {{base_url: …}}}}`"
-                )
+                raise ValueError(f"arms: {arm.name!r} reranks, and `retrieval` names no service for `rerank`")
         return self
 
     @field_validator("models")

@@ -7,6 +7,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import openai
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.baseline.test_server import CASE, LEAD, MESSAGES, async_client_of, chat, client_of
+from tests.baseline.test_server import CASE, LEAD, async_client_of, chat, client_of
 from tests.support import Server, running_server
 from wardround.baseline.prefix_cache import BLOCK_TOKENS, PrefixCache, blocks_of
 
@@ -212,20 +213,13 @@ def test_the_cache_s_use_is_told() -> None:
         assert gauge(server, "kv_cache_usage_perc") == 0.5
 
 
-def test_slots_are_given_in_the_order_in_which_requests_came() -> None:
-    async def in_order(server: Server) -> None:
-        async with async_client_of(server) as client:
-            ask = client.chat.completions.create
-            asking = []
-            for number in range(4):
-                headers = {"x-request-id": f"r{number}"}
-                asking.append(asyncio.create_task(ask(model=LEAD, messages=MESSAGES, extra_headers=headers)))
-                await asyncio.sleep(0.02)
-            await asyncio.gather(*asking)
-
-    with running_server("--slots", "1", "--ttft", "0.1") as server:
-        asyncio.run(in_order(server))
-        assert [truth["request_id"] for truth in truths(server)] == ["r0", "r1", "r2", "r3"]
+def test_slots_are_given_one_after_the_other_in_the_order_in_which_requests_came() -> None:
+    with running_server("--slots", "1", "--ttft", "0.05") as server:
+        asyncio.run(together(server, [[("user", CASE)]] * 4))
+        done = truths(server)
+    assert done == sorted(done, key=lambda truth: truth["received_ns"])
+    for earlier, later in pairwise(done):
+        assert later["first_token_ns"] - earlier["done_ns"] >= 50_000_000 - SLACK_NS
 
 
 def blocks(text: str, role: str = "user") -> tuple[int, ...]:

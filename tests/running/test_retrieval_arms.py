@@ -58,8 +58,12 @@ def planned(
         return found
 
 
+def one_of(task: str, limit: int = 6) -> dict[str, Any]:
+    return {"task": f"longhealth:{task}", "limit": limit}
+
+
 def of_arms(tmp_path: Path, task: str, arms: Sequence[Any], **fields: Any) -> dict[str, list[Asked]]:
-    found = planned(tmp_path, tasks=fields.pop("tasks", LONGHEALTH), arms=list(arms), **fields)
+    found = planned(tmp_path, tasks=fields.pop("tasks", [one_of(task)]), arms=list(arms), **fields)
     return {arm: asked for (_, one, arm), asked in found.items() if one == task}
 
 
@@ -224,7 +228,7 @@ def test_passages_that_touch_are_one_excerpt(tmp_path: Path) -> None:
 
 
 def test_hits_tell_the_oracle_from_the_placebo(tmp_path: Path) -> None:
-    found = of_arms(tmp_path, "longhealth_t1", EVERY, tasks=[{"task": "longhealth", "limit": 56}])
+    found = of_arms(tmp_path, "longhealth_t1", EVERY, tasks=[one_of("longhealth_t1", 20)])
     hits = {arm: sum(one.noted["hit"] for one in asked) / len(asked) for arm, asked in found.items()}
     assert hits["oracle"] == hits["full"] == 1
     assert hits["closed-book"] == 0
@@ -280,7 +284,8 @@ def test_every_model_gets_the_same_passages(tmp_path: Path) -> None:
 
 
 def test_a_retrieval_is_in_the_journal_with_query_passages_scores_and_ranks(tmp_path: Path) -> None:
-    study = load_study(write_study(tmp_path / "s.yaml", tasks=["longhealth:longhealth_t1"], arms=["bm25"]))
+    tasks = [one_of("longhealth_t1", 60)]
+    study = load_study(write_study(tmp_path / "s.yaml", tasks=tasks, arms=["bm25"]))
     prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
     with Journal.create(tmp_path / "run") as journal:
         plan(study, journal, prepared, {}, None)
