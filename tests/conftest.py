@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+
+# Before NumPy is imported: its threads spin, and on two busy cores they cost more than they bring.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 
 import pytest

@@ -15,6 +15,8 @@ from wardround.errors import CatalogueError
 from wardround.shipped import shipped
 
 EMBEDDED = "embedded"
+# What is written in a row goes into journals; these headers carry secrets by their nature.
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"})
 
 Protocol = Literal["openai-chat", "openai-completions", "tgi", "azure-openai"]
 
@@ -159,6 +161,14 @@ class Model(BaseModel):
         if EMBEDDED in values:
             raise ValueError("the embedded server has no replicas")
         return tuple(_usable_url(value) for value in values)
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secrets(cls, values: dict[str, str]) -> dict[str, str]:
+        secret = next((name for name in values if name.lower() in SECRET_HEADERS), None)
+        if secret is not None:
+            raise ValueError(f"{secret} holds a secret; name its variable in headers_env, or a key's in key_env")
+        return values
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Model:

@@ -86,6 +86,16 @@ def test_times_are_by_the_clock_of_this_process_too(server: Server) -> None:
     assert before_ns < truth["received_ns"] <= truth["first_token_ns"] <= truth["done_ns"] < time.perf_counter_ns()
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_without_a_token_has_no_first_one(server: Server, streamed: bool) -> None:
+    with client_of(server) as client:
+        headers = {"x-request-id": f"empty {streamed}".replace(" ", "-")}
+        list(chat(client, "baseline-majority", stream=streamed, extra_headers=headers))
+    (truth,) = truths(server, headers["x-request-id"])
+    assert (truth["first_token_ns"], truth["token_ns"], truth["completion_tokens"]) == (None, [], 0)
+    assert truth["done_ns"] > truth["received_ns"]
+
+
 def test_only_so_many_times_are_kept() -> None:
     with running_server("--ground-truth", "3") as server, client_of(server) as client:
         ids = [chat(client).id for _ in range(5)]

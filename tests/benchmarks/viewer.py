@@ -12,6 +12,7 @@ words, answers with and without reasoning, failures, truncated and unparsed answ
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -62,10 +63,10 @@ class Words:
     def __init__(self, seed: int) -> None:
         self._draw = random.Random(seed)
         self._words = COMMON + [_spelled(rank) for rank in range(1, 30_000)]
-        self._weights = [1 / (rank + 3) for rank in range(len(self._words))]
+        self._weights = list(itertools.accumulate(1 / (rank + 3) for rank in range(len(self._words))))
 
     def text(self, words: int) -> str:
-        return " ".join(self._draw.choices(self._words, self._weights, k=words))
+        return " ".join(self._draw.choices(self._words, cum_weights=self._weights, k=words))
 
 
 def _spelled(rank: int) -> str:

@@ -1,13 +1,13 @@
 """Engines for the tests, one process each for the whole session.
 
 An engine that is not in the cache skips the tests that need it, with the command that fetches it; with
-WARDROUND_ENGINES_REQUIRED=1 in the environment, as in CI, they fail.
+WARDROUND_ENGINES_REQUIRED=1 in the environment, as in CI, they fail. `transformers serve` is never required.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def need(engine: str) -> None:
     if is_fetched(engine):
         return
     words = f"{engine} is not there; fetch it with: python -m tests.engines.fetch {engine}"
-    if os.environ.get("WARDROUND_ENGINES_REQUIRED") == "1":
+    if engine != "transformers" and os.environ.get("WARDROUND_ENGINES_REQUIRED") == "1":
         pytest.fail(words, pytrace=False)
     pytest.skip(words)
 
@@ -123,3 +123,19 @@ def transformers(tiny: Tiny, engine_folder: Path) -> Iterator[Engine]:
     need("transformers")
     with running(serving.transformers_serve(tiny, engine_folder)) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session", params=["llama_server", "vllm"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn."""
+    serving: Engine = request.getfixturevalue(request.param)
+    return serving
+
+
+@pytest.fixture(scope="session")
+def count(tiny: Tiny) -> Callable[[str], int]:
+    """The number of tokens that a text has by the model's own tokenizer, none added."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tiny.folder / "tokenizer.json"))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,6 +1,6 @@
 """Fetch real inference engines for the tests into a folder of their own; nothing is installed into the system.
 
-    python -m tests.engines.fetch llama-server|vllm|transformers
+    python -m tests.engines.fetch [llama-server] [vllm] [transformers]
 
 The folder is `.engines/` in the checkout, or where WARDROUND_ENGINES says. What is there already is not fetched again.
 
@@ -9,7 +9,7 @@ The folder is `.engines/` in the checkout, or where WARDROUND_ENGINES says. What
 - vllm is a build of vLLM for CPUs, in a virtual environment of its own, with versions and hashes from
   vllm-requirements.txt. PyTorch is pinned by version alone: which of its builds pip finds, and so which hash, depends on
   the machine's pip configuration. The build for CPUs is the one to have; without it pip takes the one with CUDA (GBs).
-- transformers is `transformers serve`, which lives in the same environment as vllm.
+- transformers is `transformers serve`, which lives in vllm's environment; its own folder only says that it is wanted.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 def folder_of(engine: str) -> Path:
     """Where `engine` is or would be."""
-    return cache_folder() / ("vllm" if engine == "transformers" else engine)
+    return cache_folder() / engine
 
 
 def is_fetched(engine: str) -> bool:
@@ -77,7 +77,7 @@ def fetch(engine: str) -> str:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         made = Path(scratch) / "made"
         made.mkdir()
-        found = (_fetch_llama_server if folder.name == "llama-server" else _fetch_vllm)(made, Path(scratch))
+        found = _FETCHING[engine](made, Path(scratch))
         stamp = {"wanted": _wanted(engine), "found": found}
         (made / STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         if folder.exists():
@@ -106,12 +106,12 @@ def _fetch_llama_server(made: Path, scratch: Path) -> list[str]:
 
 def llama_server_command(folder: Path) -> list[str]:
     """The beginning of the command line that runs the llama-server in `folder`; raises `CannotFetch`."""
-    [libraries, *_] = [path.parent for path in sorted(folder.glob("usr/lib/*/ld-linux-*.so.*"))] or [None]
-    if libraries is None:
+    loaders = sorted(folder.glob("usr/lib/*/ld-linux-*.so.*"))
+    if not loaders:
         raise CannotFetch(f"{folder} holds no C library; delete it and fetch llama-server again")
-    [loader, *_] = sorted(libraries.glob("ld-linux-*.so.*"))
+    libraries = loaders[0].parent
     path = f"{libraries}:{libraries / 'llama'}"
-    return [str(loader), "--library-path", path, str(folder / "usr/bin/llama-server")]
+    return [str(loaders[0]), "--library-path", path, str(folder / "usr/bin/llama-server")]
 
 
 def llama_backends(folder: Path) -> Path:
@@ -123,7 +123,7 @@ def llama_backends(folder: Path) -> Path:
 def _fetch_vllm(made: Path, scratch: Path) -> list[str]:
     _run([sys.executable, "-m", "venv", made], "no virtual environment could be made")
     python = made / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, TORCH], "PyTorch could not be installed")
     _run([*pip, "--no-deps", "--require-hashes", "-r", REQUIREMENTS], "vLLM could not be installed")
     if _fails([python, "-c", "import ctypes; ctypes.CDLL('libnuma.so.1')"]):
@@ -138,6 +138,14 @@ def vllm_environment(folder: Path) -> dict[str, str]:
     """What vLLM's process must have in its environment to run from `folder`."""
     libraries = [str(path.parent) for path in sorted(folder.glob("numa/usr/lib/*/libnuma.so.1"))]
     return {"LD_LIBRARY_PATH": ":".join(libraries)} if libraries else {}
+
+
+def _fetch_transformers(_made: Path, _scratch: Path) -> list[str]:
+    fetch("vllm")
+    return ["see vllm"]
+
+
+_FETCHING = {"llama-server": _fetch_llama_server, "vllm": _fetch_vllm, "transformers": _fetch_transformers}
 
 
 def _debian_packages(names: Sequence[str], scratch: Path, *, suite: str | None) -> list[Path]:
@@ -219,13 +227,13 @@ def _fails(command: Sequence[str | Path]) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.engines.fetch", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("engine", choices=ENGINES)
-    engine = parser.parse_args(arguments).engine
-    try:
-        print(fetch(engine))
-    except CannotFetch as error:
-        print(f"{engine}: {error}", file=sys.stderr)
-        return 1
+    parser.add_argument("engines", nargs="+", choices=ENGINES)
+    for engine in parser.parse_args(arguments).engines:
+        try:
+            print(fetch(engine))
+        except CannotFetch as error:
+            print(f"{engine}: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -132,13 +132,16 @@ def free_port() -> int:
 
 
 def llama_server(tiny: Tiny, folder: Path, *flags: str) -> Engine:
-    """llama.cpp's server, not yet started, with 4 slots of the model's whole context unless `flags` say otherwise."""
+    """llama.cpp's server, not yet started, with 4 slots of the model's whole context unless `flags` say otherwise.
+
+    Left to itself it keeps keys and values in 16 bits, and of the tiny model's answers one in six is then another.
+    """
     fetched, port = folder_of("llama-server"), free_port()
     command = (
         *llama_server_command(fetched),
         *("--model", str(tiny.gguf), "--alias", SERVED_AS, "--host", "127.0.0.1", "--port", str(port)),
         *("--parallel", "4", "--ctx-size", str(4 * CONTEXT), "--threads", "1", "--jinja", "--metrics"),
-        *("--offline", "--no-webui"),
+        *("--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off", "--offline", "--no-webui"),
         *flags,
     )
     return Engine("llama-server", command, port, folder / f"llama-server-{port}.log", folder=llama_backends(fetched))
@@ -160,6 +163,9 @@ def vllm(tiny: Tiny, folder: Path, *flags: str) -> Engine:
     )
     environment = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # Bound to a core, two of them would share one.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -174,7 +180,9 @@ def vllm(tiny: Tiny, folder: Path, *flags: str) -> Engine:
 
 def transformers_serve(tiny: Tiny, folder: Path, *flags: str) -> Engine:
     """`transformers serve`, not yet started, with a small cache: it would take most of the memory otherwise."""
-    fetched, port = folder_of("transformers"), free_port()
+    fetched, port = folder_of("vllm"), free_port()
+    # Without its cache's folder it answers a question for its models with 500.
+    (folder / "hf-home" / "hub").mkdir(parents=True, exist_ok=True)
     command = (
         # The script names its interpreter by the path it was installed under.
         *(str(fetched / "bin" / "python"), str(fetched / "bin" / "transformers"), "serve", str(tiny.folder)),

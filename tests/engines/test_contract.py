@@ -13,14 +13,14 @@ import yaml
 from tests.engines.asking import PROMPT, ask_all, failed, question, rendered, replied, row, streamed
 from tests.engines.conftest import KEY, KEY_ENV
 from tests.engines.serving import Engine
-from tests.engines.tiny import CONTEXT, Tiny
+from tests.engines.tiny import CONTEXT
 from tests.support import ROOT
 from wardround.catalogue import Model
 from wardround.endpoints import Failure, Params, Reply, check_served
 from wardround.endpoints.opening import auth_headers
 from wardround.endpoints.tokens import token_counter
 from wardround.errors import EndpointError
-from wardround.task import Message, Prompt
+from wardround.task import Prompt
 from wardround.wire import Wire
 
 pytestmark = pytest.mark.engine
@@ -35,22 +35,6 @@ QUESTIONS = (
     "Fièvre et toux: 39,5 °C — pneumonie?",
     "Name three causes of anaemia.",
 )
-
-
-@pytest.fixture(scope="session", params=["llama_server", "vllm"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """Each engine in turn."""
-    serving: Engine = request.getfixturevalue(request.param)
-    return serving
-
-
-@pytest.fixture(scope="session")
-def count(tiny: Tiny) -> Callable[[str], int]:
-    """The number of tokens that a text has by the model's own tokenizer, none added."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(tiny.folder / "tokenizer.json"))
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def test_an_answer_comes_with_its_counts(engine: Engine, count: Callable[[str], int]) -> None:
@@ -96,25 +80,23 @@ def test_an_answer_ends_before_a_stop_string(engine: Engine) -> None:
     assert streamed(engine, params=Params(max_tokens=64, stop=(stop,)))[0].text == reply.text
 
 
-def test_a_greedy_answer_is_the_same_again(engine: Engine) -> None:
-    prompts = [question(text) for text in QUESTIONS]
-    first, second = ask_all(engine, prompts[:4]), [replied(engine, prompt) for prompt in prompts[:4]]
-    assert [outcome.text if isinstance(outcome, Reply) else outcome for outcome in first] == [
-        reply.text for reply in second
-    ]
-
-
-def test_different_questions_get_different_answers(engine: Engine) -> None:
-    assert len({replied(engine, question(text)).text for text in QUESTIONS}) == len(QUESTIONS)
+def test_greedy_answers_are_the_same_again_and_side_by_side(engine: Engine) -> None:
+    first = answers(engine, params=Params(max_tokens=32))
+    assert answers(engine, params=Params(max_tokens=32)) == first
+    assert len({text for text, *_ in first}) == len(QUESTIONS)
+    assert replied(engine, question(QUESTIONS[0]), Params(max_tokens=32)).text == first[0][0]
 
 
 def test_the_same_weights_say_the_same_in_both_engines(llama_server: Engine, vllm: Engine) -> None:
-    for text in QUESTIONS:
-        prompt = question(text, system="Answer briefly.")
-        replies = [replied(engine, prompt, Params(max_tokens=100)) for engine in (llama_server, vllm)]
-        assert replies[0].text == replies[1].text
-        assert replies[0].prompt_tokens == replies[1].prompt_tokens
-        assert replies[0].output_tokens == replies[1].output_tokens
+    assert answers(llama_server, system="Answer briefly.") == answers(vllm, system="Answer briefly.")
+
+
+def answers(engine: Engine, params: Params | None = None, system: str = "") -> list[tuple[Any, ...]]:
+    """What is said to all the questions, asked at once: text, why it ended, and the counts of tokens."""
+    outcomes = ask_all(engine, [question(text, system=system) for text in QUESTIONS], params)
+    replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+    assert len(replies) == len(QUESTIONS), outcomes
+    return [(reply.text, reply.finish_reason, reply.prompt_tokens, reply.output_tokens) for reply in replies]
 
 
 def test_a_prompt_beyond_the_context_is_an_overflow_and_final(engine: Engine) -> None:
@@ -131,9 +113,8 @@ def test_vllm_refuses_a_limit_beyond_the_context(vllm: Engine) -> None:
     assert (failure.kind, failure.status, failure.retryable) == ("context_overflow", 400, False)
 
 
-def test_vllm_refuses_prompt_and_limit_that_together_exceed_the_context(vllm: Engine) -> None:
-    failure = failed(vllm, params=Params(max_tokens=CONTEXT - 1))
-    assert (failure.kind, failure.retryable) == ("context_overflow", False)
+def test_vllm_takes_a_limit_beyond_the_room_that_the_prompt_leaves(vllm: Engine) -> None:
+    assert replied(vllm, params=Params(max_tokens=CONTEXT - 1)).finish_reason == "stop"
 
 
 def test_vllm_refuses_a_model_that_it_does_not_serve(vllm: Engine) -> None:
@@ -182,12 +163,6 @@ def test_vllm_without_a_template_says_so(vllm_without_template: Engine) -> None:
     assert "chat_template" in failure.words
 
 
-def test_a_prompt_rendered_here_needs_no_template_there(vllm_without_template: Engine, vllm: Engine) -> None:
-    text = Prompt((Message("user", rendered(PROMPT).removeprefix("<|begin_of_text|>")),))
-    there = replied(vllm_without_template, text, protocol="openai-completions")
-    assert there.text == replied(vllm).text
-
-
 def test_llama_server_without_a_template_makes_one_up(
     llama_server_without_template: Engine, count: Callable[[str], int]
 ) -> None:
@@ -197,18 +172,21 @@ def test_llama_server_without_a_template_makes_one_up(
     assert reply.prompt_tokens == count(shown) + 1
 
 
-def test_vllm_continues_a_begun_answer(vllm: Engine) -> None:
-    whole = replied(vllm).text
-    begun = whole[:6]
-    assert begun + replied(vllm, Prompt(PROMPT.messages, prefill=begun)).text == whole
+BEGUN = "The answer is"
+
+
+def test_vllm_continues_a_begun_answer(vllm: Engine, count: Callable[[str], int]) -> None:
+    reply = replied(vllm, Prompt(PROMPT.messages, prefill=BEGUN), Params(max_tokens=8))
+    assert reply.prompt_tokens == count(rendered(PROMPT) + BEGUN)
+    assert not reply.text.startswith(BEGUN)
 
 
 def test_llama_server_repeats_a_begun_answer_and_continues_it(llama_server: Engine, vllm: Engine) -> None:
-    prompt = Prompt(PROMPT.messages, prefill="The answer is")
-    assert replied(llama_server, prompt).text == "The answer is" + replied(vllm, prompt).text
+    prompt = Prompt(PROMPT.messages, prefill=BEGUN)
+    assert replied(llama_server, prompt).text == BEGUN + replied(vllm, prompt).text
 
 
-LONG = Params(max_tokens=120, extra_body={"ignore_eos": True})
+LONG = Params(max_tokens=60, extra_body={"ignore_eos": True})
 
 
 def test_vllm_with_a_full_queue_is_overloaded_and_worth_another_try(vllm: Engine) -> None:
@@ -216,7 +194,8 @@ def test_vllm_with_a_full_queue_is_overloaded_and_worth_another_try(vllm: Engine
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert {(failure.kind, failure.status, failure.retryable) for failure in failures} == {("overload", 503, True)}
     assert {failure.retry_after_s for failure in failures} == {None}
-    assert len(outcomes) - len(failures) >= 12
+    # All come before the first has left the queue: no more than those that may wait are sure of an answer.
+    assert len(outcomes) - len(failures) >= 8
 
 
 def test_llama_server_lets_any_number_wait(llama_server: Engine) -> None:

@@ -149,7 +149,7 @@ def test_failed_connections_are_no_sign_that_a_model_is_gone_while_one_of_its_re
     with Journal.create(tmp_path / "run") as journal:
         spending = Spending(load_study(write_study(tmp_path / "study.yaml")), journal)
     for left, gone in (["one"], False), (["one", "other"], True):
-        queue = ServerQueue("both", 4, spending)
+        queue = ServerQueue("both", spending)
         request = Request(1, [], 0, "m", Replicas(limited, concurrency=2, left=left), Prompt(()), Params(1))
         for _ in range(GONE_AFTER):
             assert not queue.gone

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -27,7 +27,8 @@ from wardround.load.shape import Shape
 from wardround.load.sweep import Step
 from wardround.load.workloads import Lengths, Workload, mixed, of_file, of_run, of_study, synthetic
 from wardround.reports.load import load_lines
-from wardround.running.planning import prepare
+from wardround.running.planning import templates_of
+from wardround.running.preparing import prepare
 from wardround.running.round import sensitivity_of
 from wardround.study import Study, TaskChoice, load_study
 from wardround.task import Sensitivity
@@ -197,7 +198,9 @@ def _of_tasks(
     only = study.model_copy(update={"models": (model,)})
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
         by_task = of_study(only, prepared, model.name, pinned, Path(folder) / "plan")
-    return mixed(by_task, shares or dict.fromkeys(by_task, 1.0), wanted.seed, MIX_LENGTH), [], kind
+    workload = mixed(by_task, shares or dict.fromkeys(by_task, 1.0), wanted.seed, MIX_LENGTH)
+    templates = tuple((digest, one.text) for digest, one in templates_of(only).items())
+    return replace(workload, templates=templates), [], kind
 
 
 def _file_of(name: str) -> str:
@@ -230,9 +233,11 @@ def _replayed(model: Model, run: Path, said: Sensitivity | None) -> tuple[Worklo
     with Journal.open(run) as journal:
         asked, times_s = of_run(journal, model.name)
         kind = said or sensitivity_of(journal)
+        rendered = journal.manifest().get("templates", {})
     if not asked:
         raise WrongUse(f"{run} holds no answered requests of model {model.name!r}")
-    return Workload(f"replay of {run.name}", tuple(asked), tuple(range(len(asked)))), times_s, kind
+    templates = tuple((digest, str(one["text"])) for digest, one in rendered.items())
+    return Workload(f"replay of {run.name}", tuple(asked), tuple(range(len(asked))), templates), times_s, kind
 
 
 def _lengths(text: str) -> tuple[Lengths, Lengths, float]:

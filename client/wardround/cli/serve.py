@@ -53,6 +53,9 @@ def serve(
     tgi_model: Annotated[str, typer.Option(help="The baseline at /generate.")] = "baseline-overlap",
     ground_truth: Annotated[int, typer.Option(min=0, help="Requests whose times are kept.")] = 10_000,
     api_key_env: Annotated[str | None, typer.Option(help="Variable with the key clients must send.")] = None,
+    any_host: Annotated[
+        bool, typer.Option("--any-host", help="Also bind to what is not loopback: inside a container.")
+    ] = False,
     announce: Annotated[bool, _flag("--announce", "Print the address as one line of JSON.")] = False,
     until_stdin_closes: Annotated[bool, _flag("--until-stdin-closes", "Stop when standard input ends.")] = False,
 ) -> None:
@@ -67,7 +70,8 @@ def serve(
     from wardround.baseline import Behaviour, Faults, Latency, RateLimits, ServerOptions
     from wardround.baseline import serve as serve_until_stopped
 
-    _must_be_loopback(host)
+    if not any_host:
+        _must_be_loopback(host)
     _must_be_baseline(tgi_model)
     options = ServerOptions(
         latency=Latency(ttft, tpot, slots, prefill_per_token, decode_slope, prefix_cache),

@@ -24,8 +24,6 @@ TAKEN_OUT = "[key]"
 
 _MASK = re.compile(r"[*•]{2,}|…|\.{3,}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What is written in a row goes into journals; these headers carry secrets by their nature.
-_SECRET_BY_NAME = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +56,6 @@ def keys_of(model: Model) -> Keys:
     secrets = [key] if key else []
     headers = _carrying(model, key) if key else {}
     for name, value in model.headers.items():
-        if name.lower() in _SECRET_BY_NAME:
-            raise EndpointError(
-                f"model {model.name!r}: `headers` must not hold {name}: it belongs in `headers_env`, or in `key_env`"
-            )
         _add(headers, name, value, model)
     for name, variable in model.headers_env.items():
         value = os.environ.get(variable, "").strip()

@@ -140,7 +140,9 @@ async def check_served(model: Model, wire: Wire, *, base_url: str) -> None:
 
 def _served_names(body: bytes) -> list[str] | None:
     try:
-        return [str(row["id"]) for row in json.loads(body)["data"]]
+        names = [str(row["id"]) for row in json.loads(body)["data"]]
+        # Ollama lists a model with its tag and answers for it without.
+        return names + [name.removesuffix(":latest") for name in names if name.endswith(":latest")]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
 

@@ -7,7 +7,8 @@ has (instruction, worked examples) is soon known to all replicas and decides not
 many more requests than the least busy one that waiting there would cost more than its cache saves, is passed over.
 
 A replica that cannot be connected to, does not serve the model (any more) or breaks three times in a row is left for a
-second; then one request tries it, and each time that fails doubles the rest, up to a minute. Where all are left, the one whose rest ends first is asked.
+second; then one request tries it, and each time that fails doubles the rest, up to a minute. Where all are left, the
+one whose rest ends first is asked.
 """
 
 from __future__ import annotations

@@ -23,10 +23,11 @@ import orjson
 import wardround
 from wardround.catalogue import EMBEDDED, Model
 from wardround.endpoints import check_served
-from wardround.endpoints.door import Door
+from wardround.endpoints.door import CannotBeSent, Door
 from wardround.endpoints.guard import addresses_of, permit, resolve
 from wardround.endpoints.keys import keys_of, without_secrets
 from wardround.endpoints.opening import open_endpoint
+from wardround.endpoints.templates import TemplateRefusal
 from wardround.errors import CatalogueError, WrongUse
 from wardround.load.attack import Orders, Target
 from wardround.load.crew import Attacked, Live, attack
@@ -100,7 +101,8 @@ async def made_ready(model: Model, workload: Workload, conditions: Conditions) -
         address = (allowed.addresses or tuple(await asyncio.to_thread(resolve, host)))[0]
         tls = parts.scheme == "https"
         target = Target(address, parts.port or (443 if tls else 80), model.protocol, host if tls else None)
-        door = open_endpoint(model, wire, base_url=base_url, deadlines=Deadlines())
+        templates = dict(workload.templates)
+        door = open_endpoint(model, wire, base_url=base_url, deadlines=Deadlines(), templates=templates)
         # Azure's addresses are made by its package, which sends by itself.
         if not isinstance(door, Door) or model.protocol == "azure-openai":
             raise CatalogueError(f"model {model.name!r}: load tests do not speak {model.protocol}")
@@ -108,10 +110,13 @@ async def made_ready(model: Model, workload: Workload, conditions: Conditions) -
 
 
 def payloads_of(door: Door, workload: Workload) -> list[bytes]:
-    """Each request of a workload as the bytes of an HTTP request, streamed."""
+    """Each request of a workload as the bytes of an HTTP request, streamed; `WrongUse` for one that cannot be sent."""
     payloads = []
     for asked in workload.asked:
-        url, headers, body = door.request(asked.prompt, asked.params)
+        try:
+            url, headers, body = door.request(asked.prompt, asked.params)
+        except (TemplateRefusal, CannotBeSent) as error:
+            raise WrongUse(f"a prompt of {asked.workload} cannot be sent: {error}") from error
         parts = urlsplit(url)
         lines = [f"POST {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}", "Accept: text/event-stream"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

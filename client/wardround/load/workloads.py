@@ -45,12 +45,14 @@ class Asked:
 class Workload:
     """What is sent: distinct requests, and the order in which they are, gone through again and again.
 
-    `title` says what it is, for the report.
+    `title` says what it is, for the report. `templates`: chat templates that prompts are rendered with here, as
+    (SHA-256, text).
     """
 
     title: str
     asked: tuple[Asked, ...]
     order: tuple[int, ...]
+    templates: tuple[tuple[str, str], ...] = ()
 
     def repeats(self, requests: int) -> int:
         """How many of the first `requests` send a prompt that was sent before."""

@@ -104,8 +104,8 @@ def _queues(journal: Journal, endpoints: Mapping[str, Opened], spending: Spendin
     for rank, (request, model, cells) in enumerate(journal.pending()):
         opened = endpoints[model]
         if opened.server not in queues:
-            queues[opened.server] = ServerQueue(opened.server, opened.concurrency, spending)
-        queues[opened.server].lane(model, opened.endpoint, journal).add(rank, request, cells)
+            queues[opened.server] = ServerQueue(opened.server, spending)
+        queues[opened.server].lane(model, opened, journal).add(rank, request, cells)
 
     def wake_all() -> None:
         # The budget is one for all of them.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from wardround.endpoints.limits import Gated
 from wardround.endpoints.replies import Failure, Params, Reply
 from wardround.journal import Journal
+from wardround.running.connecting import Opened
 from wardround.running.spending import Reserved, Spending
 from wardround.task import Prompt
 
@@ -77,19 +78,20 @@ class Lane:
 class ServerQueue:
     """What is left to ask at one server (or the replicas of one model), of which `concurrency` at a time."""
 
-    def __init__(self, server: str, concurrency: int, spending: Spending) -> None:
+    def __init__(self, server: str, spending: Spending) -> None:
         self.server = server
-        self.concurrency = concurrency
+        self.concurrency = 1
         self._connections_failed = 0
         self._spending = spending
         self._lanes: dict[str, Lane] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def lane(self, model: str, endpoint: Gated, journal: Journal) -> Lane:
+    def lane(self, model: str, opened: Opened, journal: Journal) -> Lane:
         """The model's lane, made if needed."""
         if model not in self._lanes:
-            self._lanes[model] = Lane(model, endpoint, journal)
-            endpoint.call_when_free(self.wake)
+            self._lanes[model] = Lane(model, opened.endpoint, journal)
+            self.concurrency = max(self.concurrency, opened.concurrency)
+            opened.endpoint.call_when_free(self.wake)
         return self._lanes[model]
 
     def __len__(self) -> int:

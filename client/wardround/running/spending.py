@@ -126,7 +126,7 @@ class Spending:
     def complaints(self, not_asked: int) -> list[str]:
         """What is to be said at the end, when so many requests were not asked for want of budget."""
         lines = []
-        if not_asked or self._refused_attempts:
+        if self._bounded and (not_asked or self._refused_attempts):
             again = f", {self._refused_attempts:,} not asked again" if self._refused_attempts else ""
             lines.append(
                 f"the budget of {self._shown_budget()} is used up ({self._shown_spent()} spent,"

@@ -1,0 +1,76 @@
+"""What `transformers serve` does and what it leaves undone; run on demand, where it was fetched.
+
+It checks little of what it is asked, so the client must not count on a refusal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.engines.asking import PROMPT, failed, question, rendered, replied, row, streamed
+from tests.engines.serving import Engine
+from tests.engines.tiny import CONTEXT
+from wardround.catalogue import Model
+from wardround.endpoints import Params
+from wardround.endpoints.tokens import token_counter
+from wardround.task import Prompt
+
+pytestmark = pytest.mark.engine
+
+
+def test_it_says_the_same_as_the_others_with_the_same_counts(
+    transformers: Engine, llama_server: Engine, count: Callable[[str], int]
+) -> None:
+    for prompt in (PROMPT, question("Name three causes of anaemia.", system="Answer briefly.")):
+        here, there = replied(transformers, prompt), replied(llama_server, prompt)
+        assert (here.text, here.finish_reason, here.output_tokens) == (
+            there.text,
+            there.finish_reason,
+            there.output_tokens,
+        )
+        assert here.prompt_tokens == count(rendered(prompt))
+
+
+def test_a_streamed_answer_is_the_whole_one_in_pieces(transformers: Engine) -> None:
+    whole = replied(transformers)
+    reply, chunks = streamed(transformers)
+    assert (reply.text, reply.output_tokens) == (whole.text, whole.output_tokens)
+    assert "".join(chunk.text for chunk in chunks) == reply.text
+    assert len(chunks) > 3
+
+
+def test_stop_strings_are_ignored_there_and_cut_here(transformers: Engine) -> None:
+    whole = replied(transformers)
+    stopped = replied(transformers, params=Params(max_tokens=64, stop=("C80",)))
+    assert stopped.text == whole.text[: whole.text.index("C80")]
+    assert stopped.output_tokens == whole.output_tokens
+
+
+def test_a_prompt_beyond_the_context_is_answered(transformers: Engine) -> None:
+    reply = replied(transformers, question("fever and cough " * CONTEXT), Params(max_tokens=2))
+    assert reply.prompt_tokens is not None
+    assert reply.prompt_tokens > CONTEXT
+
+
+def test_another_model_is_refused_as_a_bad_request(transformers: Engine) -> None:
+    failure = failed(transformers, served_as="other")
+    assert (failure.kind, failure.status, failure.retryable) == ("bad_request", 400, False)
+    assert "pinned" in failure.words
+
+
+def test_a_begun_answer_is_refused_with_the_cure(transformers: Engine) -> None:
+    failure = failed(transformers, Prompt(PROMPT.messages, prefill="The answer is"))
+    assert (failure.kind, failure.status) == ("bad_request", 422)
+    assert "set `prefill: drop`" in failure.words
+
+
+def test_a_model_from_a_folder_is_not_in_its_list(transformers: Engine) -> None:
+    assert json.loads(transformers.get("/v1/models"))["data"] == []
+
+
+def test_its_tokens_can_only_be_estimated(transformers: Engine) -> None:
+    counter = token_counter(Model(**row(transformers)))
+    assert (counter.name, counter.exact) == ("estimate: 3 bytes a token", False)
