@@ -31,6 +31,8 @@ from wardround.reports.viewer.finding import Place
 from wardround.reports.viewer.pages import Pages
 
 MOST_MS = 300
+# Between two pages while the index is being made: a reader who clicks twice a second.
+PAUSE_S = 0.5
 MODELS, ARMS = 5, 5
 # Task, its file, samples, words of a prompt.
 TASKS = (
@@ -209,12 +211,13 @@ FILTERS = {
 }
 
 
-def measured(pages: Pages, turns: int) -> dict[str, float]:
+def measured(pages: Pages, turns: int, pause_s: float = 0.0) -> dict[str, float]:
     """Milliseconds for a page under each filter, at its slowest; each turn is another page, far down the list."""
     taken: dict[str, float] = {}
     for name, wanted in FILTERS.items():
         for turn in range(turns):
             query = wanted.query() if turn == 0 else {**wanted.query(), "after": str(Place(60 // turn, 700))}
+            time.sleep(pause_s)
             begun = time.perf_counter()
             page = pages.listing(query)
             taken[name] = max(taken.get(name, 0.0), (time.perf_counter() - begun) * 1000)
@@ -243,15 +246,14 @@ def _measure(folder: Path, turns: int) -> int:
     begun = time.perf_counter()
     pages = Pages.open(folder, "")
     try:
-        first_ms = 0.0
         while pages.coverage.listed < 125_000:
             time.sleep(0.05)
         print(f"every sample is listed after {time.perf_counter() - begun:.1f} s")
         during: dict[str, float] = {}
         while not pages.coverage.complete:
-            for name, took_ms in measured(pages, 1).items():
-                during[name] = max(during.get(name, first_ms), took_ms)
-        print(f"every word can be found after {time.perf_counter() - begun:.1f} s, with filters asked all the while")
+            for name, took_ms in measured(pages, 1, PAUSE_S).items():
+                during[name] = max(during.get(name, 0.0), took_ms)
+        print(f"every word can be found after {time.perf_counter() - begun:.1f} s, with a filter asked every half second")
         after = measured(pages, turns)
     finally:
         pages.close()

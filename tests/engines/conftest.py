@@ -97,10 +97,8 @@ def _vllms(
 
 def _fixtures_of(item: pytest.Item) -> set[str]:
     """The names of the fixtures that a test asks for, also of those that it is parametrised with."""
-    parameters = (
-        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    )
-    return {*getattr(item, "fixturenames", ()), *map(str, parameters)}
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return {*getattr(item, "fixturenames", ()), *map(str, parameters.values())}
 
 
 @pytest.fixture(scope="session")

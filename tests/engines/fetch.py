@@ -121,17 +121,19 @@ def llama_backends(folder: Path) -> Path:
 
 
 def _fetch_vllm(made: Path, scratch: Path) -> list[str]:
-    _run([sys.executable, "-m", "venv", made], "no virtual environment could be made")
+    _run([sys.executable, "-m", "venv", "--without-pip", made], "no virtual environment could be made")
     python = made / "bin" / "python"
-    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, TORCH], "PyTorch could not be installed")
-    _run([*pip, "--no-deps", "--require-hashes", "-r", REQUIREMENTS], "vLLM could not be installed")
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    _run([*pip, "install", "--quiet", TORCH], "PyTorch could not be installed")
+    _run(
+        [*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", REQUIREMENTS],
+        "vLLM could not be installed",
+    )
     if _fails([python, "-c", "import ctypes; ctypes.CDLL('libnuma.so.1')"]):
         [file] = _debian_packages(["libnuma1"], scratch, suite=None)
         _run(["dpkg-deb", "--extract", file, made / "numa"], "a package could not be unpacked")
     _run([python, "-c", "import vllm.entrypoints.openai.api_server"], "vLLM does not run", vllm_environment(made))
-    shown = _run([python, "-m", "pip", "freeze", "--disable-pip-version-check"], "pip does not answer")
-    return shown.splitlines()
+    return _run([*pip, "freeze"], "pip does not answer").splitlines()
 
 
 def vllm_environment(folder: Path) -> dict[str, str]:

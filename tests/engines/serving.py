@@ -159,6 +159,8 @@ def vllm(tiny: Tiny, folder: Path, *flags: str) -> Engine:
         *("--model", str(tiny.folder), "--served-model-name", SERVED_AS, "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "float32", "--max-model-len", str(CONTEXT), "--enforce-eager", "--generation-config", "vllm"),
         *("--distributed-executor-backend", "uni", "--enable-prompt-tokens-details"),
+        # A cache of 32,768 tokens is ready a second sooner than one of 1 GiB.
+        *("--num-gpu-blocks-override", "256"),
         *flags,
     )
     environment = {

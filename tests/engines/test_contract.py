@@ -73,11 +73,15 @@ def test_an_answer_ends_at_its_limit(engine: Engine) -> None:
 
 
 def test_an_answer_ends_before_a_stop_string(engine: Engine) -> None:
-    text = replied(engine).text
-    stop = text[len(text) // 2 :][:3]
-    reply = replied(engine, params=Params(max_tokens=64, stop=("never said", stop)))
-    assert (reply.text, reply.finish_reason) == (text[: text.index(stop)], "stop")
-    assert streamed(engine, params=Params(max_tokens=64, stop=(stop,)))[0].text == reply.text
+    whole = replied(engine)
+    stop = whole.text[len(whole.text) // 2 :][:3]
+    for params in (Params(max_tokens=64, stop=("never said", stop)), Params(max_tokens=64, stop=(stop,))):
+        for reply in (replied(engine, params=params), streamed(engine, params=params)[0]):
+            assert (reply.text, reply.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
+            # The engine stops there; the client does not only cut what was said.
+            assert reply.output_tokens is not None
+            assert whole.output_tokens is not None
+            assert reply.output_tokens < whole.output_tokens
 
 
 def test_greedy_answers_are_the_same_again_and_side_by_side(engine: Engine) -> None:
@@ -194,7 +198,7 @@ def test_vllm_with_a_full_queue_is_overloaded_and_worth_another_try(vllm: Engine
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert {(failure.kind, failure.status, failure.retryable) for failure in failures} == {("overload", 503, True)}
     assert {failure.retry_after_s for failure in failures} == {None}
-    # All come before the first has left the queue: no more than those that may wait are sure of an answer.
+    # They come before the first has left the queue: no more than those that may wait are sure of an answer.
     assert len(outcomes) - len(failures) >= 8
 
 

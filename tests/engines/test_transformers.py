@@ -6,13 +6,16 @@ It checks little of what it is asked, so the client must not count on a refusal.
 from __future__ import annotations
 
 import json
+import urllib.error
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.engines.asking import PROMPT, failed, question, rendered, replied, row, streamed
-from tests.engines.serving import Engine
-from tests.engines.tiny import CONTEXT
+from tests.engines.conftest import need
+from tests.engines.serving import Engine, running, transformers_serve
+from tests.engines.tiny import CONTEXT, Tiny
 from wardround.catalogue import Model
 from wardround.endpoints import Params
 from wardround.endpoints.tokens import token_counter
@@ -50,7 +53,7 @@ def test_stop_strings_are_ignored_there_and_cut_here(transformers: Engine) -> No
 
 
 def test_a_prompt_beyond_the_context_is_answered(transformers: Engine) -> None:
-    reply = replied(transformers, question("fever and cough " * CONTEXT), Params(max_tokens=2))
+    reply = replied(transformers, question("fever and cough " * (CONTEXT // 3)), Params(max_tokens=2))
     assert reply.prompt_tokens is not None
     assert reply.prompt_tokens > CONTEXT
 
@@ -74,3 +77,14 @@ def test_a_model_from_a_folder_is_not_in_its_list(transformers: Engine) -> None:
 def test_its_tokens_can_only_be_estimated(transformers: Engine) -> None:
     counter = token_counter(Model(**row(transformers)))
     assert (counter.name, counter.exact) == ("estimate: 3 bytes a token", False)
+
+
+def test_a_prompt_beyond_its_cache_ends_its_answering_for_good(tiny: Tiny, engine_folder: Path) -> None:
+    need("transformers")
+    with running(transformers_serve(tiny, engine_folder, "--cb-num-blocks", "16")) as engine:
+        assert replied(engine, params=Params(max_tokens=2)).text
+        for prompt in (question("fever and cough " * 300), PROMPT):
+            failure = failed(engine, prompt, Params(max_tokens=2))
+            assert (failure.kind, failure.status, failure.retryable) == ("overload", 503, True)
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            engine.get("/health")

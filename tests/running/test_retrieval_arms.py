@@ -19,6 +19,7 @@ from wardround.running.planning import Prepared, plan, prepare
 from wardround.running.retrieving import retrieve_here
 from wardround.study import Arm, load_study
 from wardround.task import Prompt, Sample
+from wardround.text import TOKEN
 
 SEARCHED = ["bm25", "dense", "hybrid"]
 HONEST = ["closed-book", "full", "truncated", *SEARCHED, "random-passages"]
@@ -192,6 +193,9 @@ def test_a_context_smaller_than_the_budget_bounds_the_evidence_and_says_so(tmp_p
     asked = of_arms(tmp_path, "longhealth_t1", [{"name": "bm25", "budget": 4000}], models=models)["bm25"]
     for one in asked:
         assert one.noted["bounded"] == "context"
+        tokens = sum(len(TOKEN.findall(message.content)) for message in one.prompt.messages)
+        # Room is kept for 50 new tokens and for what a template adds.
+        assert 500 < tokens <= 1000 - 50 - 32
         assert one.answered.cut[0].endswith("of 4000 tokens of evidence fit, counted by words and marks")
 
 

@@ -111,7 +111,7 @@ def row_in_arm(one: Prepared, arm: Arm, sample: Sample, chosen: Chosen, context:
         fit = rules.oracle_fit if arm.evidence == "clue-oracle" else one.task.fit
         limits = [rules.prompt_limit]
         if arm.evidence_tokens is not None:
-            limits.append(_tokens(bare, counter) + arm.evidence_tokens)
+            limits.append(_whole(bare, counter) + arm.evidence_tokens)
         limit = min((limit for limit in limits if limit is not None), default=None)
         row = fitted(replace(rules, fit=fit, prompt_limit=limit), sample, shots, context, counter)
     noted |= {"evidence": arm.evidence, **_standing(one, sample, row.prompt, bare)}
@@ -137,7 +137,7 @@ def _with_passages(
     base = _tokens(bare, counter)
     budget = arm.evidence_tokens or 0
     room = room_for_prompt(context, one.rules, len(bare.messages))
-    most = budget if room is None else max(0, min(budget, room - base))
+    most = budget if room is None else max(0, min(budget, room - _whole(bare, counter)))
     offered = chosen.passages[: arm.k]
 
     def shown(number: int) -> tuple[Prompt, int]:
@@ -188,6 +188,11 @@ def _first_guess(offered: Sequence[Passage], most: int, counter: Counter) -> int
 def _tokens(prompt: Prompt, counter: Counter) -> int:
     """Tokens of a prompt's last turn, the only one that evidence changes."""
     return counter.count(prompt.messages[-1].content)
+
+
+def _whole(prompt: Prompt, counter: Counter) -> int:
+    """Tokens of all of a prompt's text, as `budget.fitted` counts them."""
+    return sum(counter.count(text) for text in (*(turn.content for turn in prompt.messages), prompt.prefill) if text)
 
 
 def excerpts(documents: Sequence[Document], passages: Iterable[Passage]) -> list[Document]:

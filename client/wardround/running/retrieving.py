@@ -11,6 +11,7 @@ near-duplicates of it are left out. Where a search finds too few, the first of t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,10 +20,11 @@ from wardround.journal import Journal
 from wardround.journal.retrievals import Found, KeptPassage, found_before, keep_found, keep_passages, retrieval_key
 from wardround.retrieval import Passage, passages_of
 from wardround.retrieval.lexical import words_of
+from wardround.retrieval.services import Reranker
 from wardround.running.evidence import Chosen, arms_of, at_random, drawn_by, gold_passages
 from wardround.running.preparing import Prepared, read_samples
 from wardround.running.searching import RERANKED, Pool, Searcher, Services, open_services, pool_of
-from wardround.study import Arm, Study
+from wardround.study import Arm, Service, Study
 from wardround.task import Document, Sample
 
 # By (task, arm): what was chosen for each of the task's samples, in their order.
@@ -109,28 +111,38 @@ class _Choosing:
         settings = self._study.retrieval.rerank
         if self._services is None or self._services.reranker is None or settings is None:
             return list(chosen)
-        reranker = self._services.reranker
-        method = f"rerank[{settings.model or 'unnamed'},first={RERANKED}]({self._searcher.method(arm.evidence)})"
-        permits = asyncio.Semaphore(_RERANKING_AT_ONCE)
+        by, reranker = _reranking_method(settings, self._searcher.method(arm.evidence)), self._services.reranker
+        asked: dict[str, tuple[Sample, Chosen]] = {}
+        keys = []
+        for sample, one in zip(self._one.samples, chosen, strict=True):
+            keys.append(retrieval_key(by, self._searched(sample)[0].hash, self._query(sample)))
+            asked.setdefault(keys[-1], (sample, one))
+        orders: dict[str, Found] = {}
+        waiting = iter(asked.items())
 
-        async def order(sample: Sample, one: Chosen) -> Chosen:
-            query, pool = self._query(sample), self._searched(sample)[0]
-            key = retrieval_key(method, pool.hash, query)
-            found = found_before(self._journal, key)
-            if found is None:
-                first = one.passages[:RERANKED]
-                async with permits:
-                    scores = await reranker.scores(query, [passage.text for passage in first])
-                ranked = sorted(zip(first, scores, strict=True), key=lambda scored: -scored[1])
-                found = Found(tuple((passage.id, score) for passage, score in ranked), 0)
-                with self._journal.transaction():
-                    keep_found(self._journal, method, pool.hash, query, found)
-            passages = {passage.id: passage for passage in one.passages}
-            ordered = tuple(passages.pop(name) for name, _ in found.hits)
-            return replace(one, passages=(*ordered, *passages.values()), retrieval=key)
+        async def work() -> None:
+            for key, (sample, one) in waiting:
+                known = found_before(self._journal, key)
+                orders[key] = known or await self._reranked_once(reranker, by, sample, one)
 
-        pairs = zip(self._one.samples, chosen, strict=True)
-        return list(await asyncio.gather(*(order(sample, one) for sample, one in pairs)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_RERANKING_AT_ONCE):
+                    group.create_task(work())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [_ordered(one, orders[key], key) for one, key in zip(chosen, keys, strict=True)]
+
+    async def _reranked_once(self, reranker: Reranker, by: str, sample: Sample, one: Chosen) -> Found:
+        first = one.passages[:RERANKED]
+        begun = time.perf_counter_ns()
+        scores = await reranker.scores(self._query(sample), [passage.text for passage in first])
+        took_ns = time.perf_counter_ns() - begun
+        ranked = sorted(zip(first, scores, strict=True), key=lambda scored: -scored[1])
+        found = Found(tuple((passage.id, round(score, 6)) for passage, score in ranked), took_ns)
+        with self._journal.transaction():
+            keep_found(self._journal, by, self._searched(sample)[0].hash, self._query(sample), found)
+        return found
 
     def _query(self, sample: Sample) -> str:
         assert self._one.rules.query is not None
@@ -218,6 +230,20 @@ class _Choosing:
             samples = read_samples(one.task, one.training)
             self._training = samples, pool_of({shot.id: self._shown(shot) for shot in samples})
         return self._training
+
+
+def _reranking_method(settings: Service, first: str) -> str:
+    """What reranks, with all that decides its order, and what found what it orders."""
+    model = f"{settings.model or 'unnamed'}@{settings.revision}" if settings.revision else settings.model or "unnamed"
+    prefixes = f"query={settings.query_prefix!r},passage={settings.passage_prefix!r}"
+    return f"rerank[{model},{prefixes},first={RERANKED}]({first})"
+
+
+def _ordered(one: Chosen, order: Found, key: str) -> Chosen:
+    """The passages in the order found; those that were not reranked stand behind as they were."""
+    passages = {passage.id: passage for passage in one.passages}
+    first = tuple(passages.pop(name) for name, _ in order.hits)
+    return replace(one, passages=(*first, *passages.values()), retrieval=key)
 
 
 def _kept(passage: Passage) -> KeptPassage:

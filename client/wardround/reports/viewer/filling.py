@@ -14,7 +14,7 @@ from wardround.reports.viewer import tables
 from wardround.reports.viewer.index import Index
 
 SAMPLES_A_STEP = 2000
-LETTERS_A_STEP = 100_000
+LETTERS_A_STEP = 50_000
 
 
 @dataclass(frozen=True, slots=True)

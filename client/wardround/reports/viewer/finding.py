@@ -15,11 +15,12 @@ from wardround.reports.viewer.outcomes import MARKS, OUTCOMES
 # So many searches are remembered: whoever pages or steps through one searches once.
 SEARCHES = 8
 _COLUMNS = "cell, position, name, outcome, value, failure, truncated, empty, shortened, e2e_ns, output_tokens"
+# Where the words of a scope's texts are, and the column of `listed` by which a sample has such a text.
 _TEXTS = {
-    "prompt": "prompt IN (SELECT rowid FROM prompt_words WHERE prompt_words MATCH :words)",
-    "answer": "request IN (SELECT rowid FROM answer_words WHERE answer_words MATCH :words)",
-    "reasoning": "request IN (SELECT rowid FROM reasoning_words WHERE reasoning_words MATCH :words)",
-    "reference": "sample IN (SELECT rowid FROM reference_words WHERE reference_words MATCH :words)",
+    "prompt": ("prompt_words", "prompt"),
+    "answer": ("answer_words", "request"),
+    "reasoning": ("reasoning_words", "request"),
+    "reference": ("reference_words", "sample"),
 }
 
 
@@ -83,7 +84,7 @@ class Finding:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._searches: OrderedDict[tuple[str, str], tuple[int, str]] = OrderedDict()
+        self._searches: OrderedDict[tuple[str, str], _Search] = OrderedDict()
         self._made = 0
 
     def page(self, wanted: Filter, length: int, after: Place | None = None, before: Place | None = None) -> Listed:
@@ -196,34 +197,52 @@ class Finding:
         if wanted.order != "study":
             parts.append(f"{ORDERS[wanted.order][0]} IS NOT NULL")
         if wanted.words:
-            parts.append(f"rank IN {self._found(database, wanted)}")
+            parts.append(self._searched(database, wanted).condition)
         return " AND ".join(parts), values
 
-    def _found(self, database: sqlite3.Connection, wanted: Filter) -> str:
-        """The table with the ranks of what a search finds, searched now or before."""
+    def _searched(self, database: sqlite3.Connection, wanted: Filter) -> _Search:
+        """What a search finds, searched now or before."""
         key = (wanted.words, wanted.scope)
         known = self._searches.pop(key, None)
-        if known is None or known[0] != self._index.generation:
+        if known is None or known.generation != self._index.generation:
             if known is not None:
-                database.execute(f"DROP TABLE {known[1]}")
-            known = (self._index.generation, self._search(database, wanted))
+                known.forget(database)
+            known = self._search(database, wanted)
         self._searches[key] = known
         while len(self._searches) > SEARCHES:
-            _, (_, oldest) = self._searches.popitem(last=False)
-            database.execute(f"DROP TABLE {oldest}")
-        return known[1]
+            _, oldest = self._searches.popitem(last=False)
+            oldest.forget(database)
+        return known
 
-    def _search(self, database: sqlite3.Connection, wanted: Filter) -> str:
-        self._made += 1
-        table = f"found_{self._made}"
-        scopes = list(_TEXTS) if wanted.scope == "anywhere" else [wanted.scope]
-        texts = [_TEXTS[scope] for scope in scopes]
+    def _search(self, database: sqlite3.Connection, wanted: Filter) -> _Search:
         expression = sought(wanted.words).expression
-        # Nothing to look for is nowhere; the name of a sample is found, whatever stands in it.
-        where = ["name = :name", *texts] if expression else ["name = :name"]
-        database.execute(f"CREATE TABLE {table} (rank INTEGER PRIMARY KEY)")
-        database.execute(
-            f"INSERT INTO {table} SELECT rank FROM listed WHERE {' OR '.join(where)}",
-            {"name": wanted.words, "words": expression} if expression else {"name": wanted.words},
-        )
-        return table
+        conditions, made = [], []
+        for scope, (words, column) in _TEXTS.items():
+            self._made += 1
+            table = f"found_{self._made}"
+            database.execute(f"CREATE TABLE {table} (number INTEGER PRIMARY KEY)")
+            made.append(table)
+            conditions.append(f"{column} IN {table}")
+            # Without a letter or digit there is nothing to look for.
+            if expression and wanted.scope in ("anywhere", scope):
+                found = f"SELECT rowid FROM {words} WHERE {words} MATCH ?"
+                database.execute(f"INSERT INTO {table} {found}", (expression,))
+            if column == "sample":
+                # A sample's name is found whatever stands in it.
+                named = "SELECT sample FROM listed WHERE name = ?"
+                database.execute(f"INSERT OR IGNORE INTO {table} {named}", (wanted.words,))
+        return _Search(self._index.generation, f"({' OR '.join(conditions)})", tuple(made))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What a search found when the index was of a generation: tables of numbers, and the condition on `listed`."""
+
+    generation: int
+    condition: str
+    tables: tuple[str, ...]
+
+    def forget(self, database: sqlite3.Connection) -> None:
+        """Drop the tables."""
+        for table in self.tables:
+            database.execute(f"DROP TABLE {table}")

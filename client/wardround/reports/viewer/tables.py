@@ -1,8 +1,9 @@
 """The index's own tables, and how they are filled from the journal, which is attached as `run`.
 
 A row's `rank` is its cell's place in the study × 2³² + its position in the cell: the order of the study.
-Words are kept without the texts (FTS5, contentless): of prompts by their `number` here, of answers and reasoning by
-request, of references by sample.
+The index `counted` has all that lists are filtered by, so that counting reads nothing else. Words are kept without the
+texts (FTS5, contentless): of prompts by their `number` here, of answers and reasoning by request, of references by
+sample.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ CREATE TABLE listed (
   failure TEXT NOT NULL, truncated INTEGER NOT NULL, empty INTEGER NOT NULL, shortened INTEGER NOT NULL,
   e2e_ns INTEGER, output_tokens INTEGER);
 CREATE INDEX listed_by_name ON listed (name, cell);
+CREATE INDEX counted ON listed (
+  outcome, truncated, empty, shortened, cell, value, e2e_ns, output_tokens, prompt, request, sample);
 CREATE INDEX unscored ON listed (rank) WHERE outcome = 'unscored';
 CREATE TABLE facts (
   request INTEGER PRIMARY KEY, truncated INTEGER NOT NULL, empty INTEGER NOT NULL, e2e_ns INTEGER,
