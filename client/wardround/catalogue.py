@@ -36,7 +36,9 @@ class Price(BaseModel):
 
 
 class Limits(BaseModel):
-    """What an endpoint may be asked at most; None leaves it to the study (`concurrency`) or sets no limit.
+    """What each of a model's base URLs may be asked at most; None leaves it to the study or sets no limit.
+
+    `concurrency` is never above the study's.
 
     `adaptive`: start with few requests in flight, add while the latency holds, and halve at HTTP 429 and 503, never
     above `concurrency`.
