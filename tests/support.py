@@ -50,7 +50,7 @@ def wardround(
     """Run the command line to its end."""
     command = [sys.executable, "-m", "wardround", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=cwd, env=env and dict(env), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=cwd, env=env and dict(env), capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -42,9 +42,9 @@ def test_the_study_of_the_readme_has_only_known_keys() -> None:
 def test_the_table_of_the_readme_is_the_demos(tmp_path: Path) -> None:
     assert wardround("demo", cwd=tmp_path).returncode == 0
     shown = wardround("report", "reports/demo", "--json", cwd=tmp_path)
-    values = {(row["model"], row["task"], row["metric"]): row for row in json.loads(shown.stdout)}
-    rows = re.findall(r"^\| (baseline-\S+) \| (\w+) \| (\w+) \| ([\d.]+) \| \[([\d.]+), ([\d.]+)\] \|", README, re.M)
+    values = {(row["model"], row["task"], row["arm"], row["metric"]): row for row in json.loads(shown.stdout)}
+    rows = re.findall(r"^\| (baseline-\S+) \| (\w+) \| (\S+) \| (\w+) \| ([\d.]+) \| \[([\d.]+), ([\d.]+)\] \|", README, re.M)
     assert len(rows) >= 5
-    for model, task, metric, *numbers in rows:
-        row = values[model, task, metric]
+    for model, task, arm, metric, *numbers in rows:
+        row = values[model, task, arm, metric]
         assert [f"{100 * row[key]:.1f}" for key in ("value", "ci_low", "ci_high")] == numbers

@@ -161,7 +161,7 @@ def test_where_all_replicas_die_the_run_says_so_and_is_completed_after_their_ret
     with running_server("--ttft", "0.05") as one, running_server("--ttft", "0.05") as other:
         ports = [server.base_url.split(":")[2].removesuffix("/v1") for server in (one, other)]
         study = write_study(
-            tmp_path / "study.yaml", models=[model_at(one, other)], tasks=BOTH, concurrency=3, attempts=2
+            tmp_path / "study.yaml", models=[model_at(one, other)], tasks=BOTH, concurrency=3, attempts=1
         )
         process = start_and_wait_for(10, study, tmp_path / "run")
         one.process.kill()
