@@ -43,7 +43,9 @@ def test_the_table_of_the_readme_is_the_demos(tmp_path: Path) -> None:
     assert wardround("demo", cwd=tmp_path).returncode == 0
     shown = wardround("report", "reports/demo", "--json", cwd=tmp_path)
     values = {(row["model"], row["task"], row["arm"], row["metric"]): row for row in json.loads(shown.stdout)}
-    rows = re.findall(r"^\| (baseline-\S+) \| (\w+) \| (\S+) \| (\w+) \| ([\d.]+) \| \[([\d.]+), ([\d.]+)\] \|", README, re.M)
+    rows = re.findall(
+        r"^\| (baseline-\S+) \| (\w+) \| (\S+) \| (\w+) \| ([\d.]+) \| \[([\d.]+), ([\d.]+)\] \|", README, re.M
+    )
     assert len(rows) >= 5
     for model, task, arm, metric, *numbers in rows:
         row = values[model, task, arm, metric]

@@ -253,7 +253,9 @@ def _measure(folder: Path, turns: int) -> int:
         while not pages.coverage.complete:
             for name, took_ms in measured(pages, 1, PAUSE_S).items():
                 during[name] = max(during.get(name, 0.0), took_ms)
-        print(f"every word can be found after {time.perf_counter() - begun:.1f} s, with a filter asked every half second")
+        print(
+            f"every word can be found after {time.perf_counter() - begun:.1f} s, with a filter asked every half second"
+        )
         after = measured(pages, turns)
     finally:
         pages.close()
