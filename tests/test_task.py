@@ -248,7 +248,9 @@ def test_the_profile_strict_is_the_task_itself() -> None:
 
 def test_other_profiles_are_the_tasks_own() -> None:
     task = load_task("mednli")
-    assert task.rules("clue-tgi-2024") is task.profiles["clue-tgi-2024"]
+    rules, own = task.rules("clue-tgi-2024"), task.profiles["clue-tgi-2024"]
+    assert (rules.prompt, rules.score, rules.metrics) == (own.prompt, own.score, own.metrics)
+    assert (rules.shots, rules.max_tokens, rules.first_counted_twice) == (own.shots, own.max_tokens, True)
 
 
 def test_an_unknown_profile_is_said_with_those_there_are() -> None:
