@@ -28,17 +28,21 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How far the index has come: samples listed of all, texts whose words can be found of all."""
+    """How far the index has come: samples listed of all, texts whose words can be found of all.
+
+    `known`: whether the journal was looked at, so that it is known how many there are.
+    """
 
     listed: int = 0
     samples: int = 0
     worded: int = 0
     texts: int = 0
+    known: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing."""
-        return self.listed >= self.samples and self.worded >= self.texts
+        return self.known and self.listed >= self.samples and self.worded >= self.texts
 
 
 class Filling:
@@ -75,7 +79,7 @@ class Filling:
                 for cell in self._index.cells
             }
         ends = {cell: 0 if last is None else last + 1 for cell, last in lasts.items()}
-        self.coverage = replace(self.coverage, samples=sum(ends.values()))
+        self.coverage = replace(self.coverage, samples=sum(ends.values()), known=True)
         return [
             Piece(cell, low, low + SAMPLES_A_STEP)
             for cell, end in ends.items()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from wardround.reports.viewer.outcomes import MARKS, OUTCOMES
+from wardround.text import storable
 
 SCOPES = {
     "anywhere": "anywhere",
@@ -53,7 +54,8 @@ class Filter:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Filter:
         """The filter that an address asks for; what it does not know, it leaves out."""
-        given = {one.name: query[one.name].replace("\0", " ").strip() for one in fields(cls) if query.get(one.name)}
+        texts = {one.name: storable(query.get(one.name, "")) for one in fields(cls)}
+        given = {name: text.replace("\0", " ").strip() for name, text in texts.items() if text}
         known = {"outcome": {*OUTCOMES, *MARKS}, "scope": {*SCOPES}, "order": {*ORDERS}}
         kept = {name: value for name, value in given.items() if name not in known or value in known[name]}
         for bound in ("least", "most"):

@@ -168,8 +168,8 @@ class Finding:
             values |= {"key": key[0], "rank": key[1]}
         rows = database.execute(
             f"SELECT {_COLUMNS} FROM listed WHERE {where}"
-            f" ORDER BY {column} {'DESC' if down else 'ASC'}, rank {'DESC' if backwards else 'ASC'} LIMIT :most",
-            values | {"most": most},
+            f" ORDER BY {column} {'DESC' if down else 'ASC'}, rank {'DESC' if backwards else 'ASC'} LIMIT :lines",
+            values | {"lines": most},
         )
         return [Line(*row) for row in rows]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from wardround.reports.numbers import percent
 from wardround.reports.viewer.filters import Filter
-from wardround.reports.viewer.finding import Place
+from wardround.reports.viewer.finding import Line, Place
 from wardround.reports.viewer.outcomes import MARKS, OUTCOMES
 from wardround.reports.viewer.shown import attribute, shown
 
@@ -46,7 +47,10 @@ def _address(path: str, query: Mapping[str, str]) -> str:
 
 def whole(site: Site, title: str, body: str) -> str:
     """A whole page around `body`, which is HTML already."""
-    keys = "".join(f"<tr><th scope='row'><kbd>{key}</kbd></th><td>{what}</td></tr>" for key, what in KEYS)
+    keys = "".join(f'<tr><th scope="row"><kbd>{key}</kbd></th><td>{what}</td></tr>' for key, what in KEYS)
+    words = "".join(
+        f'<tr><th scope="row">{badge(name)}</th><td>{what}</td></tr>' for name, what in (OUTCOMES | MARKS).items()
+    )
     warning = f'<p class="warning" role="note">{shown(site.warning)}</p>' if site.warning else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -69,9 +73,10 @@ def whole(site: Site, title: str, body: str) -> str:
 {body}
 </main>
 <dialog id="help" aria-labelledby="help-title">
-<h2 id="help-title">Keys</h2>
-<table>{keys}</table>
+<h2 id="help-title">Keys and words</h2>
+<table><caption>Keys</caption>{keys}</table>
 <p><label><input type="checkbox" id="letters" checked> Letters and marks are keys</label></p>
+<table><caption>Outcomes</caption>{words}</table>
 <form method="dialog"><button>Close</button></form>
 </dialog>
 </body>
@@ -96,6 +101,12 @@ def choice(name: str, label: str, options: Iterable[tuple[str, str]], chosen: st
     return f'<label>{label} <select name="{name}" data-sends{pressed}>{lines}</select></label>'
 
 
+def badges(line: Line) -> str:
+    """What became of a sample: its outcome, its score where that says more, and what holds beside it."""
+    value = f'<span class="value">{percent(line.value)}</span>' if line.outcome == "scored" else ""
+    return badge(line.outcome) + value + "".join(badge(mark) for mark in MARKS if getattr(line, mark))
+
+
 def badge(outcome: str) -> str:
     """An outcome or a mark, in a word that says itself what it means."""
     meaning = OUTCOMES.get(outcome) or MARKS.get(outcome, "")
@@ -107,16 +118,19 @@ def text_block(body: str, kind: str = "") -> str:
     return f'<div class="text {kind}" dir="auto">{body}</div>' if body else '<p class="soft">(no text)</p>'
 
 
-def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are HTML already; the first of a row names it. It scrolls sideways where it is too wide."""
+def table(caption: str, of: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells are HTML already; the first of a row names it. It scrolls sideways where it is too wide.
+
+    `of` tells it apart, for those who do not see where it stands, from the table of the sample beside it.
+    """
     head = "".join(f'<th scope="col">{name}</th>' for name in header)
     lines = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
         for first, *cells in rows
     )
-    label = attribute(caption)
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{label}"><table><caption>{label}</caption>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="{attribute(f"{caption}: {of}")}">'
+        f"<table><caption>{attribute(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 

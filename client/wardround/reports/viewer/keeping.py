@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -53,8 +52,10 @@ class Keeping(threading.Thread):
             try:
                 busy = self._step()
                 self.fault = ""
-            except (sqlite3.Error, WardroundError) as error:
-                self.fault, busy = " ".join(str(error).split()), False
+            except Exception as error:
+                # Whatever it is: what is listed so far is still shown, and it is tried again.
+                words = f"The list may lack samples: {type(error).__name__}: {error}"
+                self.fault, busy = " ".join(words.split()), False
             self._ending.wait(PAUSE_S if busy else POLL_S)
 
     def _step(self) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wardround.journal import Cell
-from wardround.reports.numbers import number, percent
+from wardround.reports.numbers import number
 from wardround.reports.viewer.filling import Coverage
 from wardround.reports.viewer.filters import ORDERS, SCOPES, Filter, sought
 from wardround.reports.viewer.finding import Line, Listed
-from wardround.reports.viewer.frame import Site, badge, choice, whole
+from wardround.reports.viewer.frame import Site, badge, badges, choice, whole
 from wardround.reports.viewer.outcomes import MARKS, OUTCOMES
 from wardround.reports.viewer.shown import Pieces, attribute, marked, shown
 
@@ -52,10 +52,10 @@ def listing_page(
 def _covered(wanted: Filter, coverage: Coverage) -> str:
     """What is still missing, while the journal is being read."""
     lines = []
-    if coverage.listed < coverage.samples or not coverage.samples:
-        lines.append(
-            f"The journal is being read: {number(coverage.listed)} of {number(coverage.samples)} samples so far."
-        )
+    if not coverage.known:
+        lines.append("The journal is being read.")
+    elif coverage.listed < coverage.samples:
+        lines.append(f"{number(coverage.listed)} of {number(coverage.samples)} samples are read so far.")
     if wanted.words and not coverage.complete:
         lines.append(f"The search knows {number(coverage.worded)} of {number(coverage.texts)} texts so far.")
     if wanted.words and not sought(wanted.words).expression:
@@ -108,14 +108,12 @@ def _rows(site: Site, wanted: Filter, rows: Sequence[Row]) -> str:
 
 def _row(site: Site, wanted: Filter, row: Row) -> str:
     line = row.line
-    value = f'<span class="value">{percent(line.value)}</span>' if line.value is not None else ""
-    marks = "".join(badge(mark) for mark in MARKS if getattr(line, mark))
     where = f'<span class="where">{row.where}:</span> ' if row.where else ""
     return (
         f'<li><a class="line" href="{site.sample(line.place, wanted)}">'
         f'<span class="name">{shown(line.name)}</span>'
         f'<span class="cell">{shown(row.cell.title)}</span></a>'
-        f'<span class="badges">{badge(line.outcome)}{value}{marks}</span>'
+        f'<span class="badges">{badges(line)}</span>'
         f'<span class="excerpt" dir="auto">{where}{marked(row.excerpt)}</span></li>'
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from wardround.errors import WardroundError
-from wardround.journal import Journal
+from wardround.journal import Cell, Journal
 from wardround.reports.viewer.filling import Coverage, prompt_text, reference_of
 from wardround.reports.viewer.filters import Filter, sought
 from wardround.reports.viewer.finding import Finding, Line, Place
@@ -74,9 +74,11 @@ class Pages:
         listed = self._finding.page(wanted, LINES, after, before)
         with self._lock:
             site = self._site()
-            rows = [self._row(line, wanted) for line in listed.lines if line.cell in self._index.cells]
+            # Another thread may put other cells in their place, but never changes these.
+            cells = self._index.cells
+            rows = [self._row(line, cells[line.cell], wanted) for line in listed.lines if line.cell in cells]
         remarks = [*self._index.remarks, *([self._keeping.fault] if self._keeping.fault else [])]
-        return listing_page(site, wanted, listed, rows, [*self._index.cells.values()], self.coverage, remarks)
+        return listing_page(site, wanted, listed, rows, [*cells.values()], self.coverage, remarks)
 
     def sample(self, place: Place, query: Mapping[str, str]) -> str | None:
         """The sample at a place, as HTML; None if there is none."""
@@ -87,25 +89,19 @@ class Pages:
         if side is None:
             return None
         before, after = self._finding.neighbours(wanted, place)
-        others = self._finding.elsewhere(side.line) if side.line else []
-        others = [one for one in others if one.cell != place.cell and one.cell in self._index.cells]
-        beside = self._beside(query.get("beside", ""), others)
+        cells = self._index.cells
+        elsewhere = self._finding.elsewhere(side.line) if side.line else []
+        others = [(cells[one.cell], one.place) for one in elsewhere if one.cell != place.cell and one.cell in cells]
+        named = query.get("beside", "")
+        beside = _beside(
+            cells.get(int(named)) if named.isascii() and named.isdigit() and len(named) < 10 else None, others
+        )
         with self._lock:
             other = self._side(beside) if beside else None
-        step = Step(before, after, [self._index.cells[one.cell] for one in others])
-        return sample_page(site, wanted, side, other, step)
+        return sample_page(site, wanted, side, other, Step(before, after, [cell for cell, _ in others]))
 
     def _site(self) -> Site:
         return Site(self._base, self._folder.resolve().name, WARNINGS.get(sensitivity_of(self._journal), ""))
-
-    def _beside(self, cell: str, others: list[Line]) -> Place | None:
-        """The sample beside: in the named cell, or in that model's and arm's cell of the task at hand."""
-        named = self._index.cells.get(int(cell)) if cell.isascii() and cell.isdigit() and len(cell) < 10 else None
-        for one in others:
-            there = self._index.cells[one.cell]
-            if named is not None and (there.model, there.arm) == (named.model, named.arm):
-                return one.place
-        return None
 
     def _side(self, place: Place) -> Side | None:
         cell = next((one for one in self._journal.cells() if one.id == place.cell), None)
@@ -129,14 +125,13 @@ class Pages:
         scores = {**found.scores, profile: {**found.scores.get(profile, {}), **made}}
         return replace(found, scores=scores), "Scored just now, by the task as it is; the journal has no scores yet."
 
-    def _row(self, line: Line, wanted: Filter) -> Row:
+    def _row(self, line: Line, cell: Cell, wanted: Filter) -> Row:
         """A line with the beginning of its answer, or with what the search found."""
         texts = self._texts(line, wanted)
         words = sought(wanted.words).words
         pattern = finding(words)
         first = next(iter(texts), ("", ""))
         where, text = next(((name, text) for name, text in texts if pattern and pattern.search(text)), first)
-        cell = self._index.cells[line.cell]
         return Row(line, cell, list(excerpt(text, words, EXCERPT)), "" if where == "answer" else where)
 
     def _texts(self, line: Line, wanted: Filter) -> list[tuple[str, str]]:
@@ -155,3 +150,11 @@ class Pages:
             allowed = wanted.scope if wanted.words else "anywhere"
             return [one for one in found if allowed in ("anywhere", one[0])] or found[:1]
         return []
+
+
+def _beside(named: Cell | None, others: Sequence[tuple[Cell, Place]]) -> Place | None:
+    """The sample beside: that of the named cell or, for a sample of another task, of its model and arm there."""
+    for cell, place in others:
+        if named is not None and (cell.model, cell.arm) == (named.model, named.arm):
+            return place
+    return None

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wardround.journal import Cell
-from wardround.reports.numbers import ABSENT, counted, number, percent, seconds
+from wardround.journal.records import params_to_dict
+from wardround.reports.numbers import ABSENT, counted, number, seconds
 from wardround.reports.viewer.filters import Filter, sought
 from wardround.reports.viewer.finding import Line
-from wardround.reports.viewer.frame import Site, badge, choice, folded, hidden, table, text_block, whole
-from wardround.reports.viewer.outcomes import MARKS
+from wardround.reports.viewer.frame import Site, badges, choice, folded, hidden, table, text_block, whole
 from wardround.reports.viewer.prompts import prompt_parts
 from wardround.reports.viewer.reading import Seen
 from wardround.reports.viewer.shown import Pieces, attribute, differing, found_in, marked, shown
@@ -87,18 +87,16 @@ def _moves(site: Site, wanted: Filter, side: Side, other: Side | None, step: Ste
 def _side(side: Side, answer: Pieces, words: Sequence[str]) -> str:
     """A sample in one cell, but for its prompt."""
     seen, line, reply = side.seen, side.line, side.seen.answered.reply
-    badges = ""
-    if line is not None:
-        value = f'<span class="value">{percent(line.value)}</span>' if line.value is not None else ""
-        badges = badge(line.outcome) + value + "".join(badge(mark) for mark in MARKS if getattr(line, mark))
-    parts = [f"<h2>{shown(seen.cell.title)}</h2>", f'<p class="badges">{badges}</p>', "<h3>Answer</h3>"]
+    parts = [
+        f"<h2>{shown(seen.cell.title)}</h2>",
+        f'<p class="badges">{badges(line) if line else ""}</p>',
+        "<h3>Answer</h3>",
+    ]
     parts.append(_block(answer) if reply else f'<p class="none">{_no_reply(seen)}</p>')
     if reply and reply.reasoning:
         shown_words = f"Reasoning ({counted(len(reply.reasoning.split()), 'word')})"
         parts.append(folded(shown_words, _block(found_in(reply.reasoning, words)), unfolded=not reply.text.strip()))
-    parts.append(_scores(side))
-    parts += [_evidence(seen), _facts(seen), _failures(seen)]
-    return "".join(parts)
+    return "".join([*parts, _scores(side), _evidence(seen), _facts(seen), _failures(seen)])
 
 
 def _answer(side: Side) -> str:
@@ -106,8 +104,8 @@ def _answer(side: Side) -> str:
 
 
 def _compared(texts: Sequence[str], words: Sequence[str]) -> Sequence[Pieces]:
-    """One text with the words of the search marked; two with what differs."""
-    if len(texts) == 2 and (pair := differing(texts[0], texts[1])) is not None:
+    """Two texts with what differs marked; one, or one beside nothing, with the words of the search."""
+    if len(texts) == 2 and all(texts) and (pair := differing(texts[0], texts[1])) is not None:
         return pair
     return [list(found_in(text, words)) for text in texts]
 
@@ -132,7 +130,7 @@ def _scores(side: Side) -> str:
         for metric in metrics
     ]
     header = ["metric", *(shown(profile) for profile in by_profile)]
-    return remark + table(f"Scores under each profile: {side.seen.cell.title}", header, rows)
+    return remark + table("Scores under each profile", side.seen.cell.title, header, rows)
 
 
 def _value(value: float | None) -> str:
@@ -143,27 +141,24 @@ def _evidence(seen: Seen) -> str:
     """What the arm showed and what was left out, as the journal notes it."""
     answered = seen.answered
     rows = [[shown(name), shown(_plain(value))] for name, value in (answered.evidence or {}).items()]
-    parts = [table(f"What was shown: {seen.cell.title}", ("evidence", ""), rows)] if rows else []
+    parts = [table("What was shown", seen.cell.title, ("what", "value"), rows)] if rows else []
     if seen.searched:
-        hits = [
-            [str(rank), shown(str(name)), _value(score)] for rank, (name, score) in enumerate(seen.searched["hits"], 1)
+        ranked = enumerate(seen.searched["hits"], start=1)
+        hits = [[str(rank), shown(str(name)), _value(score)] for rank, (name, score) in ranked]
+        parts += [
+            f"<p>Searched by {shown(seen.searched['method'])} in {seen.searched['took_ms']:.1f} ms for:</p>",
+            text_block(shown(seen.searched["query"])),
+            table("What was found", seen.cell.title, ("rank", "passage", "score"), hits),
         ]
-        caption = f"Found: {seen.cell.title}"
-        asked = f"<p>Searched by {shown(seen.searched['method'])} in {seen.searched['took_ms']:.1f} ms for:</p>"
-        parts.append(
-            asked + text_block(shown(seen.searched["query"])) + table(caption, ("rank", "passage", "score"), hits)
-        )
     if answered.cut:
-        parts.append(
-            "<p>The prompt had to do without:</p><ul>" + "".join(f"<li>{shown(one)}</li>" for one in answered.cut)
-        )
-        parts.append("</ul>")
+        lines = "".join(f"<li>{shown(one)}</li>" for one in answered.cut)
+        parts.append(f"<p>The prompt had to do without:</p><ul>{lines}</ul>")
     return folded("Evidence", "".join(parts), unfolded=bool(answered.cut)) if parts else ""
 
 
 def _facts(seen: Seen) -> str:
     """Finish reason, tokens, times and what was asked for."""
-    reply, params = seen.answered.reply, seen.params
+    reply = seen.answered.reply
     rows: list[tuple[str, str]] = []
     if reply:
         rows = [
@@ -180,13 +175,10 @@ def _facts(seen: Seen) -> str:
             ("at", reply.endpoint or ABSENT),
             *((f"log-probability of {name}", f"{value:.3f}") for name, value in (reply.logprobs or {}).items()),
         ]
-    rows += [
-        ("most new tokens", number(params.max_tokens)),
-        ("temperature", f"{params.temperature:g}"),
-        ("other parameters", _plain({"seed": params.seed, "stop": list(params.stop), "top_p": params.top_p,
-                                     "template": params.template, "choose": params.choose, **params.extra_body})),
-        ("sample's cluster", seen.answered.sample.cluster or ABSENT),
-    ]  # fmt: skip
+    rows += [("sample's cluster", seen.answered.sample.cluster or ABSENT)]
+    # Of the parameters, what was not set says nothing.
+    asked = {name: value for name, value in params_to_dict(seen.params).items() if value not in (None, [], {})}
+    rows += [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in asked.items()]
     body = "".join(f"<div><dt>{attribute(name)}</dt><dd>{shown(value)}</dd></div>" for name, value in rows)
     return folded("Tokens, times, parameters", f"<dl>{body}</dl>", unfolded=True)
 
@@ -205,7 +197,7 @@ def _failures(seen: Seen) -> str:
         for one in seen.failures
     ]
     header = ("attempt", "failure", "status", "words", "when")
-    made = table(f"Attempts without a reply: {seen.cell.title}", header, rows)
+    made = table("Attempts without a reply", seen.cell.title, header, rows)
     return folded(counted(len(rows), "failed attempt"), made, unfolded=seen.answered.reply is None)
 
 

@@ -73,20 +73,22 @@ async def _serve(pages: Pages, token: str, port: int, ready: Callable[[str], Non
             raise RunFailed(f"cannot listen on {HOST} port {port}: {error.strerror or error}") from error
         bound: int = runner.addresses[0][1]
         guard.port = bound
+        stop = _stopped_by_signals()
         ready(f"http://{HOST}:{bound}/{token}/")
-        await _until_stopped()
+        await stop.wait()
     finally:
         await runner.cleanup()
 
 
-async def _until_stopped() -> None:
+def _stopped_by_signals() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Not on Windows; there Ctrl-C ends the process as usual.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
 
 
 class _Guard:

@@ -82,7 +82,12 @@ def excerpt(text: str, words: Iterable[str], length: int) -> Iterator[tuple[str,
     words = list(words)
     pattern = finding(words)
     match = pattern.search(text) if pattern else None
-    start = max(0, match.start() - length // 3) if match and match.start() > length // 2 else 0
+    start = 0
+    if match and match.start() > length // 2:
+        # At the beginning of a word, if one begins near.
+        start = match.start() - length // 3
+        blank = _BLANKS.search(text, start, match.start())
+        start = blank.end() if blank else start
     piece = _BLANKS.sub(" ", text[start : start + length]).strip()
     yield "… " if start else "", False
     yield from found_in(piece, words)
