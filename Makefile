@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test engines test-engines-all lint types wheel-check docs check lock clean
+.PHONY: demo test engines browser test-engines-all lint types wheel-check docs check lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wardround demo
@@ -16,6 +16,14 @@ test: $(VENV)/.installed-test
 # them `make test` skips those tests and says so.
 engines: $(VENV)/.installed-test
 	$(BIN)/python -m tests.engines.fetch llama-server vllm
+
+# What the tests of the pages need: Debian's Chromium and npm's axe-core. Without them `make test` skips those tests and
+# says so.
+browser: $(VENV)/.installed-test
+	@command -v chromium chromium-browser google-chrome >/dev/null && command -v npm >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium npm; } || \
+	  { echo "install Chromium and npm by hand: they need root here" >&2; exit 1; }
+	$(BIN)/python -m tests.browser.fetch
 
 # Also `transformers serve`, which is slow.
 test-engines-all: $(VENV)/.installed-test

@@ -3,10 +3,11 @@
     index     from opening the run until every sample is listed, and until every word can be found
     filter    a page of the list under each filter, as HTML: the slowest of several turns counts, while the index is
               still being made and once it is whole
+    sample    a sample's page, with its neighbours under the filter
 
 The run is invented: 5 models × 5 arms × 5,000 samples of MedNLI, MeQSum and LongHealth, 25,000 prompts of 60 to 1,500
 words, answers with and without reasoning, failures, truncated and unparsed answers. A filter that takes more than
-300 ms ends with exit code 1.
+300 ms once the index is whole ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -211,6 +212,9 @@ FILTERS = {
 }
 
 
+STEPS = ("everything", "slowest first, right", "a word in every prompt")
+
+
 def measured(pages: Pages, turns: int, pause_s: float = 0.0) -> dict[str, float]:
     """Milliseconds for a page under each filter, at its slowest; each turn is another page, far down the list."""
     taken: dict[str, float] = {}
@@ -222,6 +226,12 @@ def measured(pages: Pages, turns: int, pause_s: float = 0.0) -> dict[str, float]
             page = pages.listing(query)
             taken[name] = max(taken.get(name, 0.0), (time.perf_counter() - begun) * 1000)
             assert "</html>" in page
+    for name in STEPS:
+        time.sleep(pause_s)
+        begun = time.perf_counter()
+        sample = pages.sample(Place(30, 500), FILTERS[name].query())
+        taken[f"sample: {name}"] = (time.perf_counter() - begun) * 1000
+        assert sample is not None
     return taken
 
 
@@ -263,7 +273,7 @@ def _measure(folder: Path, turns: int) -> int:
     for name, took_ms in after.items():
         print(f"{name:32} {during.get(name, 0.0):10.0f} {took_ms:10.0f}")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
-    return int(max(*during.values(), *after.values()) > MOST_MS)
+    return int(max(after.values()) > MOST_MS)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ MOST_WORDS = 20_000
 # Pieces of a text, each with whether it is marked.
 Pieces = Iterable[tuple[str, bool]]
 _PLAIN = re.compile(r"[\n\t\x20-\x7e]*")
-_BLANKS = re.compile(r"\s+")
+# Other blanks are among what is to be seen.
+_BLANKS = re.compile(r"[ \t\n]+")
 
 
 def shown(text: str) -> str:
@@ -88,7 +89,7 @@ def excerpt(text: str, words: Iterable[str], length: int) -> Iterator[tuple[str,
         start = match.start() - length // 3
         blank = _BLANKS.search(text, start, match.start())
         start = blank.end() if blank else start
-    piece = _BLANKS.sub(" ", text[start : start + length]).strip()
+    piece = _BLANKS.sub(" ", text[start : start + length]).strip(" ")
     yield "… " if start else "", False
     yield from found_in(piece, words)
     yield " …" if start + length < len(text) else "", False
