@@ -215,7 +215,8 @@ def test_a_user_thinks_between_two_questions() -> None:
     records, _ = asyncio.run(attacked([[WHOLE]], arrivals_s=(), users=1, think_s=0.3))
     ended = [record["done_ns"] for record in records]
     begun = [record["sent_ns"] for record in records]
-    assert len(records) in (3, 4)
+    # As many as fit: a slow machine fits fewer.
+    assert 2 <= len(records) <= 4
     assert all(begin - end >= 290_000_000 for end, begin in zip(ended, begun[1:], strict=False))
 
 
