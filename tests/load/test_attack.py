@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-import pytest
 
 from tests.wire.raw_server import (
     LAST_CHUNK,
@@ -17,9 +16,6 @@ from tests.wire.raw_server import (
     chunk,
     closed_port,
     event,
-    http_answer,
-    http_head,
-    json_answer,
     raw_server,
 )
 from wardround.load.attack import Attack, Orders, Target
@@ -34,7 +30,6 @@ END = event({"choices": [{"delta": {}, "finish_reason": "stop"}]}) + event(
 )
 DONE = b"data: [DONE]\n\n"
 WHOLE = STREAM_HEAD + chunk(piece("a")) + chunk(piece("b")) + chunk(END + DONE) + LAST_CHUNK
-ROLE = event({"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
 THOUGHT = event({"choices": [{"delta": {"reasoning_content": "hm"}, "finish_reason": None}]})
 
 
@@ -75,40 +70,6 @@ async def carried_out(
 
 def records_of(*answers: Answer, **fields: Any) -> list[dict[str, Any]]:
     return asyncio.run(attacked(answers, **fields))[0]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param([WHOLE], id="in one segment"),
-        pytest.param(
-            [STREAM_HEAD, chunk(piece("a")), chunk(piece("b")), chunk(END + DONE), LAST_CHUNK], id="in several"
-        ),
-        pytest.param([bytes([one]) for one in WHOLE], id="byte by byte"),
-        pytest.param(
-            [STREAM_HEAD + chunk(b": ping\n\n") + chunk(ROLE) + WHOLE[len(STREAM_HEAD) :]],
-            id="with a ping and an early role",
-        ),
-        pytest.param(
-            [http_head(Content_Type="text/event-stream"), piece("a") + piece("b") + END + DONE, Then.HANG_UP],
-            id="ended by the connection's end",
-        ),
-        pytest.param(
-            [
-                http_answer(
-                    (piece("a") + piece("b") + END + DONE).replace(b"\n", b"\r\n"), content_type="text/event-stream"
-                )
-            ],
-            id="CRLF, with a length",
-        ),
-    ],
-)
-def test_however_an_answer_comes_it_is_the_same_record(answer: Answer) -> None:
-    (record,) = records_of(answer)
-    assert (record["failure"], record["finish_reason"], record["output_tokens"]) == ("", "stop", 2)
-    assert len(record["arrivals_us"]) == 2
-    assert record["scheduled_ns"] <= record["sent_ns"] <= record["first_byte_ns"] <= record["first_token_ns"]
-    assert record["first_token_ns"] <= record["done_ns"]
 
 
 def test_the_first_token_may_be_reasoning_and_the_first_answer_comes_later() -> None:
@@ -152,24 +113,6 @@ def test_a_kept_connection_that_the_server_has_closed_is_no_failure() -> None:
 def test_a_server_that_hangs_up_on_a_fresh_connection_is_a_failure() -> None:
     (record,) = records_of([Then.HANG_UP])
     assert record["failure"] == "broken_stream"
-
-
-@pytest.mark.parametrize(
-    ("answer", "failure"),
-    [
-        ([json_answer({"error": {"message": "busy", "code": 429}}, 429)], "rate_limit"),
-        ([json_answer({"error": "overloaded", "error_type": "overloaded"}, 503)], "overload"),
-        ([http_answer(b"<html>bad gateway</html>", 502, "text/html")], "server_error"),
-        ([STREAM_HEAD + chunk(piece("a")), Then.HANG_UP], "broken_stream"),
-        ([STREAM_HEAD + chunk(piece("a")) + LAST_CHUNK], "broken_stream"),
-        ([b"HTTP/9.9 what\r\n\r\n"], "broken_stream"),
-        ([STREAM_HEAD + chunk(event({"error": {"message": "died", "code": 500}})) + LAST_CHUNK], "server_error"),
-        ([http_head(200, Content_Type="text/html", Content_Length=4) + b"hugo"], "bad_reply"),
-    ],
-)
-def test_what_is_no_answer_is_a_failure_of_its_kind(answer: Answer, failure: str) -> None:
-    (record,) = records_of(answer)
-    assert record["failure"] == failure
 
 
 def test_an_answer_that_takes_too_long_is_given_up() -> None:

@@ -69,6 +69,52 @@ def test_however_the_bytes_are_cut_the_same_is_read(cuts: list[int], end: bytes)
     assert all((2 + i) * 1000 - 1000 <= us for i, us in zip(arrived, record.arrivals_us, strict=True))
 
 
+TEXTS = st.one_of(st.text(max_size=4), st.sampled_from(["a", " tok", "", '"', "\\", "\n", "ß", '","x":"']), st.none())
+DELTAS = st.fixed_dictionaries({}, optional={"content": TEXTS, "reasoning_content": TEXTS, "reasoning": TEXTS})
+
+
+@given(st.lists(DELTAS, max_size=30), st.booleans(), st.booleans(), st.booleans())
+def test_of_events_alike_and_unlike_each_that_brought_text_is_counted(
+    deltas: list[dict[str, str | None]], ascii_only: bool, compact: bool, numbered: bool
+) -> None:
+    """Most of a stream is read without its JSON being parsed again; that must make no difference."""
+    separators = (",", ":") if compact else None
+    pieces, with_text, with_answer = [], [], []
+    for place, delta in enumerate(deltas):
+        content: dict[str, Any] = chunk(**delta) | ({"id": place} if numbered else {})
+        text = json.dumps(content, ensure_ascii=ascii_only, separators=separators)
+        pieces.append(b"data: " + text.encode("utf-8", "surrogatepass") + b"\n\n")
+        with_text += [place] if any(delta.values()) else []
+        with_answer += [place] if delta.get("content") else []
+    record = record_of([*pieces, body([chunk("stop")])])
+    stamps = [1_000_000 * (2 + place) for place in range(len(pieces))]
+    assert record.failure == ""
+    assert record.arrivals_us == [(stamps[place] - 1_000_000) // 1000 for place in with_text]
+    assert record.first_token_ns == (stamps[with_text[0]] if with_text else 0)
+    assert record.first_answer_ns == (stamps[with_answer[0]] if with_answer else 0)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n', id="no UTF-8"),
+        pytest.param(b'data: {"choices":[{"delta":{"content":"\t"}}]}\n\n', id="a bare tab"),
+        pytest.param(b'data: {"choices":[{"delta":{"content":"a"b"}}]}\n\n', id="a bare quote"),
+        pytest.param(b'data: {"choices":[{"delta":{"content":"\\"}}]}\n\n', id="an escape of nothing"),
+        pytest.param(b'data: {"choices":[{"delta":{"content":"\n"}}]}\n\n', id="a bare line end"),
+    ],
+)
+def test_an_event_like_the_last_that_is_no_json_is_seen(broken: bytes) -> None:
+    good = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    assert record_of([good, good, broken, body([chunk("stop")])]).failure == "bad_reply"
+
+
+@pytest.mark.parametrize("pieces", [[b'data: {"choices":[{"delta":{"con'], [b'{"choices": [{"message"']])
+@pytest.mark.parametrize(("fault", "failure"), [("broken", "broken_stream"), ("timeout", "timeout")])
+def test_half_an_answer_is_named_for_what_broke_it_off(pieces: list[bytes], fault: str, failure: str) -> None:
+    assert record_of(pieces, fault=fault).failure == failure
+
+
 def test_several_events_in_one_segment_share_its_stamp() -> None:
     assert record_of([body(STREAM)]).arrivals_us == [1000, 1000, 1000]
 

@@ -53,6 +53,8 @@ def test_every_rate_carried_ends_at_the_bound() -> None:
 def test_a_server_that_is_too_slow_at_any_rate_has_no_knee() -> None:
     found = swept(5, Slo(e2e_s=0.1))
     assert found.carried_rps is None
+    # No rate was tried at which nothing would have been asked.
+    assert all(step.measured.requests >= 2 for step in found.steps)
 
 
 def test_a_first_rate_above_the_knee_is_gone_below() -> None:

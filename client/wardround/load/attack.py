@@ -1,7 +1,8 @@
 """One worker's part of a load test: fire what is due, take what comes, write each record down as it is whole.
 
-The event loop's turn is kept short: an answer that has ended is put aside and read in a turn of its own, so that two
-hundred streams that end together do not make each other's stamps late. The garbage collector is off meanwhile.
+The event loop's turn is kept short: answers that have ended are put aside and read a few a turn, and users whose turn
+has come ask when all that was there has been stamped; so two hundred streams that end together do not make each other's
+stamps late. The garbage collector is off meanwhile.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from typing import BinaryIO
 
 from wardround.catalogue import Protocol
 from wardround.load.reading import READERS, read
-from wardround.load.records import Record, to_line
+from wardround.load.records import to_line
 from wardround.load.streams import Connection, Exchange
 
 SWEEP_S = 0.25
 WRITE_AT_BYTES = 1 << 16
 OPENED_AT_ONCE = 64
+# The live line wants a feeling, not a figure.
+TTFTS_AT_MOST = 200
+# Answers are read for so long a turn of the loop: what comes meanwhile is stamped later by no more.
+READ_NS = 50_000
+# Of so many answers that wait to be read, one at least is: so as many are read as end, however fast they do.
+WAIT_PER_READ = 64
 
 _now = time.perf_counter_ns
 
@@ -64,7 +71,7 @@ class Orders:
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of the requests so far; `ttfts_ns` since it was last looked at."""
+    """What has become of the requests so far; `ttfts_ns`: the first ones since it was last looked at."""
 
     fired: int = 0
     succeeded: int = 0
@@ -80,6 +87,8 @@ class Attack:
     def __init__(self, orders: Orders, out: BinaryIO) -> None:
         self._orders = orders
         self._out = out
+        self._payloads = orders.payloads
+        self._order = orders.order
         self._read_event = READERS[orders.target.protocol]
         self._loop = asyncio.get_running_loop()
         self._tls = ssl.create_default_context() if orders.target.tls_name else None
@@ -91,7 +100,7 @@ class Attack:
         self._waiting_bytes = 0
         self._next = 0
         self._numbers = orders.first
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._users_due = 0
         self._stopped = False
         self._all_done = asyncio.Event()
         self._reading = False
@@ -112,8 +121,8 @@ class Attack:
         try:
             await asyncio.sleep(max(0.0, (self._orders.start_ns - _now()) / 1e9))
             if self._orders.users:
-                for _ in range(self._orders.users):
-                    self._next_of_user()
+                self._users_due = self._orders.users
+                self._ask_for_users()
             else:
                 self._fire_due()
             await self._all_done.wait()
@@ -129,8 +138,6 @@ class Attack:
     def stop(self) -> None:
         """Fire nothing more and give up what is under way."""
         self._stopped = True
-        for timer in self._timers:
-            timer.cancel()
         for opening in list(self._opening):
             opening.cancel()
         for connection in list(self._busy):
@@ -154,36 +161,44 @@ class Attack:
             now = _now()
         self._see_whether_done()
 
-    def _next_of_user(self) -> None:
-        """A user asks, until the end; what was begun is waited for."""
-        now = _now()
-        if self._stopped or now >= self._orders.end_ns:
-            self._see_whether_done()
-            return
-        number, self._numbers = self._numbers, self._numbers + self._orders.stride
-        self._fire(Exchange(number, self._payload(number), now))
+    def _user_is_due(self) -> None:
+        """One more user asks, in the loop's next turn."""
+        self._users_due += 1
+        if self._users_due == 1:
+            self._loop.call_soon(self._ask_for_users)
+
+    def _ask_for_users(self) -> None:
+        """The users whose turn it is ask, until the end; what was begun is waited for."""
+        due, self._users_due = self._users_due, 0
+        orders = self._orders
+        for _ in range(due):
+            now = _now()
+            if self._stopped or now >= orders.end_ns:
+                self._see_whether_done()
+                return
+            number = self._numbers
+            self._numbers = number + orders.stride
+            self._fire(Exchange(number, self._payload(number), now))
 
     def _payload(self, number: int) -> bytes:
-        return self._orders.payloads[self._place(number)]
-
-    def _place(self, number: int) -> int:
-        return self._orders.order[number % len(self._orders.order)]
+        return self._payloads[self._order[number % len(self._order)]]
 
     def _fire(self, exchange: Exchange) -> None:
         self.tally.fired += 1
-        while self._idle:
-            connection = self._idle.pop()
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
             if connection.usable:
-                self._send(connection, exchange)
+                self._busy[connection] = exchange
+                connection.ask(exchange)
                 return
+        self._fire_anew(exchange)
+
+    def _fire_anew(self, exchange: Exchange) -> None:
         self.tally.opened_late += 1
         opening = self._loop.create_task(self._open_and_send(exchange))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
-
-    def _send(self, connection: Connection, exchange: Exchange) -> None:
-        self._busy[connection] = exchange
-        connection.ask(exchange)
 
     async def _open_and_send(self, exchange: Exchange) -> None:
         try:
@@ -197,7 +212,8 @@ class Attack:
             exchange.fault = "stopped"
             self._put_aside(exchange)
         else:
-            self._send(connection, exchange)
+            self._busy[connection] = exchange
+            connection.ask(exchange)
 
     async def _open(self) -> Connection:
         target = self._orders.target
@@ -226,12 +242,12 @@ class Attack:
         self._busy.pop(connection, None)
         if connection.usable:
             self._idle.append(connection)
-        if self._closed_under_it(connection, exchange):
+        if exchange.fault and self._closed_under_it(connection, exchange):
             # The server closed a kept connection just as it was used again: no fault of either side, asked once more.
             exchange.resent = True
             exchange.fault, exchange.sent_ns, exchange.done_ns = "", 0, 0
-            self.tally.fired -= 1
-            self._fire(exchange)
+            # Not on another that was kept: that one may be closing, too.
+            self._fire_anew(exchange)
             return
         self._put_aside(exchange)
 
@@ -247,39 +263,42 @@ class Attack:
     def _put_aside(self, exchange: Exchange) -> None:
         self._ended.append(exchange)
         if self._orders.users:
-            self._later(self._orders.think_s, self._next_of_user)
+            if self._orders.think_s:
+                self._later(self._orders.think_s, self._user_is_due)
+            else:
+                self._user_is_due()
         if not self._reading:
             self._reading = True
-            self._loop.call_soon(self._read_one)
+            self._loop.call_soon(self._read_some)
 
-    def _read_one(self) -> None:
-        """One answer a turn of the loop, so that bytes that came meanwhile are stamped in between."""
-        if self._ended:
-            self._put_down(self._ended.popleft())
-        if self._ended:
-            self._loop.call_soon(self._read_one)
+    def _read_some(self) -> None:
+        """A few answers a turn of the loop, so that bytes that came meanwhile are stamped in between."""
+        ended = self._ended
+        until_ns = _now() + READ_NS
+        at_least = len(ended) // WAIT_PER_READ
+        while ended and (at_least > 0 or _now() < until_ns):
+            self._put_down(ended.popleft())
+            at_least -= 1
+        if ended:
+            self._loop.call_soon(self._read_some)
             return
         self._reading = False
         self._see_whether_done()
 
     def _put_down(self, exchange: Exchange) -> None:
-        workload = self._orders.workloads[self._place(exchange.number)]
-        record = read(exchange, workload, self._read_event)
+        order, tally = self._order, self.tally
+        record = read(exchange, self._orders.workloads[order[exchange.number % len(order)]], self._read_event)
         line = to_line(record)
         self._lines.append(line)
         self._waiting_bytes += len(line)
         if self._waiting_bytes >= WRITE_AT_BYTES:
             self._write()
-        self._count(record)
-
-    def _count(self, record: Record) -> None:
-        tally = self.tally
         if record.failure:
             tally.failed += 1
             return
         tally.succeeded += 1
         tally.tokens += record.output_tokens or 0
-        if record.first_token_ns:
+        if record.first_token_ns and len(tally.ttfts_ns) < TTFTS_AT_MOST:
             tally.ttfts_ns.append(record.first_token_ns - record.sent_ns)
 
     def _write(self) -> None:
@@ -299,16 +318,11 @@ class Attack:
         return any(not opening.done() for opening in self._opening)
 
     def _later(self, wait_s: float, what: Callable[[], None]) -> None:
+        """Call `what` then; after a stop it finds nothing to do, so nobody needs to cancel it."""
         if wait_s <= 0:
             self._loop.call_soon(what)
-            return
-
-        def fire() -> None:
-            self._timers.discard(timer)
-            what()
-
-        timer = self._loop.call_later(wait_s, fire)
-        self._timers.add(timer)
+        else:
+            self._loop.call_later(wait_s, what)
 
     async def _sweep(self) -> None:
         """Give up what takes too long, and write down what waits."""

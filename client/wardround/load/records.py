@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Record:
     prompt_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None
-    arrivals_us: Sequence[int]
+    arrivals_us: list[int] | array[int]
 
     @property
     def last_token_ns(self) -> int:
@@ -48,8 +48,27 @@ class Record:
 
 def to_line(record: Record) -> bytes:
     """A record as a line of JSON."""
-    # A list in a worker, an array where it was read back: orjson knows the former alone.
-    return orjson.dumps(record, default=list, option=orjson.OPT_APPEND_NEWLINE)
+    # A dict: orjson takes three times as long to look the fields of a class with slots up by itself.
+    fields = {
+        "number": record.number,
+        "workload": record.workload,
+        "scheduled_ns": record.scheduled_ns,
+        "sent_ns": record.sent_ns,
+        "first_byte_ns": record.first_byte_ns,
+        "first_token_ns": record.first_token_ns,
+        "first_answer_ns": record.first_answer_ns,
+        "done_ns": record.done_ns,
+        "status": record.status,
+        "failure": record.failure,
+        "words": record.words,
+        "finish_reason": record.finish_reason,
+        "prompt_tokens": record.prompt_tokens,
+        "output_tokens": record.output_tokens,
+        "cached_tokens": record.cached_tokens,
+        "arrivals_us": record.arrivals_us,
+    }
+    # Arrivals are a list in a worker, an array where they were read back: orjson knows the former alone.
+    return orjson.dumps(fields, default=list, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -10,6 +10,7 @@ The clock is `time.perf_counter_ns` (CLOCK_MONOTONIC on Linux), as everywhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -57,12 +58,14 @@ class Connection(asyncio.Protocol):
         "_body_until_close",
         "_descriptor",
         "_exchange",
-        "_framed",
+        "_feed",
+        "_head",
         "_on_done",
         "_parser",
         "_stamp",
         "_transport",
         "served",
+        "usable",
     )
 
     def __init__(self, on_done: Callable[[Connection, Exchange], None]) -> None:
@@ -70,16 +73,15 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
         self._exchange: Exchange | None = None
-        self._parser: Any = None
+        # One for all answers of the connection: to make one costs as much as to read a small answer.
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._feed: Callable[[bytes], None] = self._parser.feed_data
         self._stamp = 0
-        self._framed = False
+        self._head = b""
         self._body_until_close = False
         self.served = 0
-
-    @property
-    def usable(self) -> bool:
-        """Whether another request can be sent on it."""
-        return self._transport is not None and self._exchange is None and not self._transport.is_closing()
+        # Whether a request can be sent on it.
+        self.usable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
@@ -88,14 +90,13 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0)
         if transport.get_extra_info("sslcontext") is None:
             self._descriptor = transport.get_extra_info("socket").fileno()
+        self.usable = True
 
     def ask(self, exchange: Exchange) -> None:
         """Send the exchange's payload; only on a connection that is `usable`."""
-        assert self._transport is not None
+        self.usable = False
         self._exchange = exchange
-        self._parser = httptools.HttpResponseParser(self)
-        self._framed = False
-        self._body_until_close = False
+        self._head = b""
         payload = exchange.payload
         if self._descriptor >= 0:
             # uvloop's transport writes at the end of the loop's turn: with 256 requests due at once, the stamp would be
@@ -112,6 +113,7 @@ class Connection(asyncio.Protocol):
                 exchange.sent_ns = _now()
                 return
             payload = payload[written:]
+        assert self._transport is not None
         self._transport.write(payload)
         if self._transport.get_write_buffer_size() == 0:
             exchange.sent_ns = _now()
@@ -123,16 +125,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Stamp, then let the parser take the bytes apart."""
-        self._stamp = _now()
+        self._stamp = stamp = _now()
         exchange = self._exchange
         if exchange is None:
             # Nothing was asked: whatever this is, the connection is out of step.
             self.close()
             return
         if not exchange.first_byte_ns:
-            exchange.first_byte_ns = self._stamp
+            exchange.first_byte_ns = stamp
+        if not exchange.status:
+            self._head = self._head + data if self._head else data
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except httptools.HttpParserError:
             self._end("broken")
             self.close()
@@ -140,6 +144,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The other side has gone: the end of an answer that has no other end, else a fault."""
         self._transport = None
+        self.usable = False
         if self._exchange is not None:
             self._stamp = _now()
             self._end("" if self._body_until_close and error is None else "broken")
@@ -153,21 +158,21 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+        self.usable = False
         if self._transport is not None:
             self._transport.abort()
 
     # What httptools calls while it is fed.
 
-    def on_header(self, name: bytes, _value: bytes) -> None:
-        """Notice whether the body has a length or an end of its own."""
-        if name.lower() in (b"content-length", b"transfer-encoding"):
-            self._framed = True
-
     def on_headers_complete(self) -> None:
-        """The status is known."""
-        if self._exchange is not None:
-            self._exchange.status = self._parser.get_status_code()
-            self._body_until_close = not self._framed
+        """The status is known, and whether there will be another answer after this one."""
+        exchange = self._exchange
+        if exchange is None:
+            # More than was asked for came.
+            self.close()
+            return
+        exchange.status = self._parser.get_status_code()
+        self._body_until_close = not self._parser.should_keep_alive() and not _framed(self._head)
 
     def on_body(self, body: bytes) -> None:
         """Put a piece aside."""
@@ -177,14 +182,16 @@ class Connection(asyncio.Protocol):
             exchange.pieces.append(body)
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
-        if self._exchange is None or 100 <= self._exchange.status < 200:
+        """The answer is whole, or was an interim one."""
+        exchange = self._exchange
+        if exchange is None:
             return
-        if not self._parser.should_keep_alive():
-            self.close()
-        self._end("")
+        if 100 <= exchange.status < 200:
+            exchange.status = 0
+            return
+        self._end("", keep=self._parser.should_keep_alive())
 
-    def _end(self, fault: Fault) -> None:
+    def _end(self, fault: Fault, *, keep: bool = False) -> None:
         exchange = self._exchange
         if exchange is None:
             return
@@ -192,4 +199,34 @@ class Connection(asyncio.Protocol):
         self.served += 1
         exchange.done_ns = self._stamp
         exchange.fault = fault
+        if keep:
+            self.usable = True
+        else:
+            self.close()
         self._on_done(self, exchange)
+
+
+class _Names:
+    """The names of the last head that was read."""
+
+    def __init__(self) -> None:
+        self.begun: set[bytes] = set()
+        self.whole: set[bytes] = set()
+
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        self.begun.add(name.lower())
+
+    def on_headers_complete(self) -> None:
+        self.whole, self.begun = self.begun, set()
+
+
+def _framed(head: bytes) -> bool:
+    """Whether the last head in these bytes gives its body a length or an end of its own.
+
+    The parser does not tell, and only needs to be asked for an answer that is its connection's last: the callback for
+    each header would take as long as all the rest of a small answer's reading.
+    """
+    names = _Names()
+    with contextlib.suppress(httptools.HttpParserError):
+        httptools.HttpResponseParser(names).feed_data(head)
+    return bool(names.whole & {b"content-length", b"transfer-encoding"})

@@ -22,6 +22,7 @@ CARRIED_SHARE = 0.95
 TTFT_TIMES_IDLE = 3.0
 NARROW = 0.05
 MOST_STEPS = 40
+LEAST_REQUESTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ async def find_knee(
             rate = min(rate * 2, highest_rps)
         elif carried is None:
             # Not even idle is fast enough, or the first rate was too high: look for one that is carried below it.
-            if rate < first_rps / 64:
+            # A rate that brings no request within a window says nothing.
+            if rate < first_rps / 64 or rate / 4 * measured.window_s < LEAST_REQUESTS:
                 break
             rate /= 4
         elif refused - carried <= narrow * refused:

@@ -92,8 +92,7 @@ def _say(attack: Attack, **more: Any) -> None:
         "in_flight": attack.in_flight,
         "tokens": tally.tokens,
         "opened_late": tally.opened_late,
-        # The live line wants a feeling, not a figure.
-        "ttfts_ns": ttfts_ns[:200],
+        "ttfts_ns": ttfts_ns,
         **more,
     }
     # A parent that is gone is noticed by standard input's end.
