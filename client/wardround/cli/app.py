@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 import wardround
+from wardround.cli.compare import compare
 from wardround.cli.compose import compose
 from wardround.cli.data import data
 from wardround.cli.doctor import doctor
@@ -185,7 +187,18 @@ def judge(
     _fail_if_incomplete(summary)
 
 
-@app.command()
+class _PageWithoutName(TyperCommand):
+    """`--html` without a file writes RUN/report.html; typer's options cannot leave their value out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in an empty name where none stands."""
+        for place in [place for place, word in enumerate(args) if word == "--html"][::-1]:
+            if place + 1 == len(args) or args[place + 1].startswith("-"):
+                args = [*args[: place + 1], "", *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_PageWithoutName)
 def report(
     run: RunFolder,
     profile: Profile = None,
@@ -193,19 +206,35 @@ def report(
     published: Annotated[
         bool, typer.Option("--published", help="Add the papers' figures for the same tasks and metrics.")
     ] = False,
+    html: Annotated[
+        str | None,
+        typer.Option("--html", help="Write a page to share instead; RUN/report.html by default.", metavar="[FILE]"),
+    ] = None,
 ) -> None:
     """Print a run's table of results, and what they took.
 
     Model, task, arm, n, metric, 95 % interval, parse rate and failures; values in per cent, in JSON from 0 to 1.
     Below it, for models of servers of their own: latency, tokens and cost beside each task's first metric.
 
-    Example: wardround report reports/demo --json
+    With --html a page is written: the verdict, the pairs and all figures in one file, which needs no network and holds
+    none of the samples' text.
+
+    Example: wardround report reports/demo --html
     """
     from wardround import reports
 
+    if html is not None:
+        from wardround.reports.page import write_page
+
+        with _journal(run) as journal:
+            print(write_page(journal, Path(html) if html else run / "report.html", profile))
+        return
     with _journal(run) as journal:
         if as_json:
-            print(reports.as_json(reports.results_of(journal, profile), reports.usage_of(journal)))
+            from wardround.reports.retrieval import evidence_fields
+
+            shown = evidence_fields(journal, profile)
+            print(reports.as_json(reports.results_of(journal, profile), reports.usage_of(journal), shown))
             return
         cells = _print_results(journal, profile)
     if published:
@@ -234,6 +263,7 @@ def export(
             print(path)
 
 
+app.command()(compare)
 app.command()(retrieve)
 app.command()(view)
 app.command()(serve)
@@ -276,13 +306,15 @@ def _run(study: Study, out: Path, *, anew: bool = False, attested: bool = False,
 def _print_results(journal: Journal, profile: str | None = None) -> list[CellResults]:
     from wardround.reports import as_text, clue_means, results_of, usage_of, what_it_took
     from wardround.reports.retrieval import beside_evidence
+    from wardround.reports.retrieval_effects import what_evidence_changed
     from wardround.reports.servers import who_answered
 
-    cells = results_of(journal, profile)
+    cells, usage = results_of(journal, profile), usage_of(journal)
     print(as_text(cells))
     for below in (
-        beside_evidence(journal, profile),
-        what_it_took(cells, usage_of(journal)),
+        beside_evidence(journal, profile, cells, usage),
+        what_evidence_changed(journal, profile),
+        what_it_took(cells, usage),
         who_answered(journal),
         clue_means(cells),
     ):

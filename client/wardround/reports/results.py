@@ -92,16 +92,21 @@ def results_of(journal: Journal, profile: str | None = None) -> list[CellResults
 
     Raises `JournalError` if the run was not scored under it.
     """
-    if profile is not None and profile not in journal.scored_profiles():
-        raise JournalError(
-            f"{journal.folder} is not scored under {profile!r}; first: wardround score {journal.folder}"
-            f" --profile {profile}"
-        )
+    check_scored(journal, profile)
     scored = [_scored(journal, cell, profile or cell.profile) for cell in journal.cells()]
     _draw_intervals(scored)
     return [
         CellResults(one.cell, one.counts, tuple(_result(one, each) for each in one.open), one.task) for one in scored
     ]
+
+
+def check_scored(journal: Journal, profile: str | None) -> None:
+    """Raise `JournalError` if the run was not scored under `profile`; None stands for each cell's own."""
+    if profile is not None and profile not in journal.scored_profiles():
+        raise JournalError(
+            f"{journal.folder} is not scored under {profile!r}; first: wardround score {journal.folder}"
+            f" --profile {profile}"
+        )
 
 
 def _scored(journal: Journal, cell: Cell, profile: str) -> _Scored:
@@ -120,7 +125,7 @@ def _scored(journal: Journal, cell: Cell, profile: str) -> _Scored:
     if rules.first_counted_twice and len(weights) and answered[0].position == 0:
         weights[0] = 2.0
     one = _Scored(cell, profile, task.name, _counts(answered, rows, failed, cut, rules), weights, _clusters(answered))
-    metrics = _with_sources(rules.metrics, rows)
+    metrics = with_sources(rules.metrics, rows)
     statistics = _statistics(answered, rows, rules, metrics)
     for metric in metrics:
         one.open.append(_open(metric, statistics[metric.name], rows, weights))
@@ -132,7 +137,7 @@ def _complete(scores: dict[str, float | None], cell: Cell, rules: Rules, answer:
     return scores if rules.metrics[0].parsed in scores else marked(cell.task, rules, answer) | scores
 
 
-def _with_sources(metrics: Sequence[Metric], rows: Sequence[dict[str, float | None]]) -> list[Metric]:
+def with_sources(metrics: Sequence[Metric], rows: Sequence[dict[str, float | None]]) -> list[Metric]:
     """Put what services gave in the place of the metrics they give: "bertscore_f1[model]" for "bertscore_f1".
 
     What a service gave that no metric of the task announces (a judge's verdicts) comes last.
@@ -221,6 +226,7 @@ def _draw_intervals(scored: Sequence[_Scored]) -> None:
             [each.statistic for each in group],
             np.frombuffer(weights, dtype=np.float64),  # type: ignore[call-overload]
             clusters,  # type: ignore[arg-type]
+            expanded=True,
         )
         for each, drawn in zip(group, intervals, strict=True):
             # Where every resample gives the same, nothing is known of the spread; a width of 0 would say the contrary.

@@ -18,10 +18,8 @@ from importlib import metadata
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wardround.scoring.statistic import Counts
-from wardround.task import Statistic
+from wardround.scoring.statistic import Sums, ratio
 
 # A letter or digit next to a hit makes it a piece of a word ("CD20", "HbA1c"); Markdown's underscore does not.
 # "QA" is for the categories QA0 and on, the only ones without a digit in the second place. What follows the third
@@ -182,9 +180,7 @@ def _scores_2024(said: Sequence[str] | set[str], gold: Sequence[str] | set[str])
     return precision, recall, 2 * precision * recall / both if both > 0 else 0.0
 
 
-def micro_f1(
-    said: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], level: Literal["exact", "category"]
-) -> Statistic:
+def micro_f1(said: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], level: Literal["exact", "category"]) -> Sums:
     """F1 over the codes of all letters together: 2 Σ|said ∩ gold| / (Σ|said| + Σ|gold|), both sides sets a letter.
 
     A letter without gold codes adds what was said there to the denominator. NaN where there is no code at all.
@@ -194,16 +190,9 @@ def micro_f1(
         ({code[:length] for code in _codes(answer)}, {code[:length] for code in _codes(reference)})
         for answer, reference in zip(said, gold, strict=True)
     ]
-    both = np.array([2 * len(answer & reference) for answer, reference in letters], dtype=np.float64)
-    either = np.array([len(answer) + len(reference) for answer, reference in letters], dtype=np.float64)
-
-    def f1(counts: Counts) -> NDArray[np.float64]:
-        codes = counts @ either
-        out: NDArray[np.float64] = np.full(np.shape(codes), np.nan)
-        np.divide(counts @ both, codes, out=out, where=codes > 0)
-        return out
-
-    return f1
+    both = [2 * len(answer & reference) for answer, reference in letters]
+    either = [len(answer) + len(reference) for answer, reference in letters]
+    return Sums(np.stack([both, either], axis=1).astype(np.float64), ratio)
 
 
 def table_version() -> str:
