@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,11 @@ def as_svg(made: Figure, title: str, description: str) -> str:
     """The figure as an `<svg>` element for a page: as wide as its column, and named for those who cannot see it."""
     import matplotlib as mpl
 
+    _as_plain_text(made)
     written = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The browser's fonts draw the text; that the one it is measured with lacks a letter does not matter.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         made.savefig(written, format="svg", metadata=_METADATA, transparent=True)
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -66,6 +70,18 @@ def as_svg(made: Figure, title: str, description: str) -> str:
     named = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     start = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{view}"'
     return f'{start} role="img" aria-label="{escape(title, quote=True)}">{named}{_own_ids(body, title).rstrip()}'
+
+
+def _as_plain_text(made: Figure) -> None:
+    """Names from outside are text: no formulas between dollar signs, no control characters, which SVG may not hold."""
+    from matplotlib.text import Text
+
+    for one in made.findobj(Text):
+        if isinstance(one, Text):
+            one.set_parse_math(False)
+            said = one.get_text()
+            if not said.isprintable():
+                one.set_text("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in said))
 
 
 def _own_ids(body: str, title: str) -> str:
