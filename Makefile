@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test engines browser test-engines-all lint types wheel-check docs check lock clean
+.PHONY: demo test engines browser test-engines-all test-compose bench sample lint types wheel-check docs check lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/wardround demo
@@ -28,7 +28,24 @@ browser: $(VENV)/.installed-test
 # Also `transformers serve`, which is slow.
 test-engines-all: $(VENV)/.installed-test
 	$(BIN)/python -m tests.engines.fetch llama-server vllm transformers
-	WARDROUND_ENGINES_REQUIRED=1 $(BIN)/python -m pytest tests/engines
+	WARDROUND_ENGINES_REQUIRED=all $(BIN)/python -m pytest tests/engines
+
+# Brings compose.yaml up and runs studies over it: with the Docker engine that answers or, as root on Debian, with one that
+# is unpacked into .engines/. Skipped with the reason elsewhere; WARDROUND_COMPOSE_REQUIRED=1 makes that a failure.
+test-compose: $(VENV)/.installed-test
+	-$(BIN)/python -m tests.compose.engine
+	-$(BIN)/python -m tests.engines.fetch llama-server vllm
+	WARDROUND_COMPOSE=1 $(BIN)/python -m pytest tests/compose
+
+# Every benchmark beside its peer or limit; about half an hour, on a quiet machine. PEERS=--peers adds other harnesses and load
+# generators, in environments of their own.
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m tests.benchmarks $(PEERS) --json reports/benchmarks.json
+
+# Makes the committed sample of a report anew.
+sample: $(VENV)/.installed
+	$(BIN)/wardround demo
+	$(BIN)/wardround report reports/demo --html reports/sample/demo.html
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check client tasks tests

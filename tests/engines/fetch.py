@@ -97,7 +97,7 @@ def _wanted(engine: str) -> dict[str, Any]:
 
 
 def _fetch_llama_server(made: Path, scratch: Path) -> list[str]:
-    files = _debian_packages(LLAMA_PACKAGES, scratch, suite=SUITE)
+    files = debian_packages(LLAMA_PACKAGES, scratch, suite=SUITE)
     for file in files:
         _run(["dpkg-deb", "--extract", file, made], "a package could not be unpacked")
     _run([*llama_server_command(made), "--version"], "llama-server does not run on this machine")
@@ -130,7 +130,7 @@ def _fetch_vllm(made: Path, scratch: Path) -> list[str]:
         "vLLM could not be installed",
     )
     if _fails([python, "-c", "import ctypes; ctypes.CDLL('libnuma.so.1')"]):
-        [file] = _debian_packages(["libnuma1"], scratch, suite=None)
+        [file] = debian_packages(["libnuma1"], scratch, suite=None)
         _run(["dpkg-deb", "--extract", file, made / "numa"], "a package could not be unpacked")
     _run([python, "-c", "import vllm.entrypoints.openai.api_server"], "vLLM does not run", vllm_environment(made))
     return _run([*pip, "freeze"], "pip does not answer").splitlines()
@@ -150,7 +150,7 @@ def _fetch_transformers(_made: Path, _scratch: Path) -> list[str]:
 _FETCHING = {"llama-server": _fetch_llama_server, "vllm": _fetch_vllm, "transformers": _fetch_transformers}
 
 
-def _debian_packages(names: Sequence[str], scratch: Path, *, suite: str | None) -> list[Path]:
+def debian_packages(names: Sequence[str], scratch: Path, *, suite: str | None) -> list[Path]:
     """Download packages of `suite`, by default this system's own, with an apt configuration that touches nothing else."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise CannotFetch("this needs a Debian system: apt-get or dpkg-deb is not there")

@@ -109,3 +109,27 @@ def test_an_unknown_model_to_quantize_is_wrong_use(tmp_path: Path) -> None:
     done = wardround("compose", "--fp8", "llama", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "wardround: --fp8: 'llama' is no model that compose.yaml serves; see `wardround models`\n"
+
+
+def test_engines_are_listed_with_what_they_do(tmp_path: Path) -> None:
+    listed = wardround("models", "engines", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    head, _, *lines = listed.stdout.splitlines()
+    assert head.split() == ["vllm", "tgi", "sglang", "llamacpp", "ollama", "transformers"]
+    rows = {cells(line)[0]: cells(line)[1:] for line in lines}
+    assert rows["begun answer"] == ["continued", "?", "?", "repeated", "?", "refused"]
+
+
+def test_one_engine_is_told_of_in_sentences(tmp_path: Path) -> None:
+    told = wardround("models", "engines", "llamacpp", cwd=tmp_path).stdout
+    assert told.startswith("llama.cpp")
+    assert "no template           made up   Without a chat template it uses ChatML and says nothing." in told
+    assert "Its context is divided by the number of its slots." in told
+
+
+def test_an_engine_that_nobody_knows_is_told_with_those_that_are(tmp_path: Path) -> None:
+    done = wardround("models", "engines", "vlm", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "wardround: unknown engine 'vlm'; known: vllm, tgi, sglang, llamacpp, ollama, transformers\n"
+    )

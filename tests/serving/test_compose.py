@@ -58,7 +58,11 @@ def images() -> Iterator[str]:
     for service in SERVICES.values():
         yield service["image"]
     for path in DOCKERFILES:
-        yield from re.findall(r"^FROM (\S+)", path.read_text(encoding="utf-8"), re.M)
+        text = path.read_text(encoding="utf-8")
+        defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", text, re.M))
+        for image in re.findall(r"^FROM (\S+)", text, re.M):
+            argument = re.fullmatch(r"\$\{(\w+)\}", image)
+            yield defaults[argument[1]] if argument else image
 
 
 def test_the_committed_file_is_what_the_catalogue_renders() -> None:
@@ -112,6 +116,21 @@ def test_the_embedded_server_runs_without_rights_and_cannot_write() -> None:
     assert (embedded["read_only"], embedded["cap_drop"], embedded["tmpfs"]) == (True, ["ALL"], ["/tmp"])
     dockerfile = (ROOT / "servers" / "baseline" / "Dockerfile").read_text(encoding="utf-8")
     assert re.findall(r"^USER (\S+)", dockerfile, re.M) == ["10001:10001"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_an_image_of_ours_runs_as_nobody_and_says_how_it_is(path: Path) -> None:
+    last = path.read_text(encoding="utf-8").rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\S+)", last, re.M) == ["10001:10001"]
+    assert len(re.findall(r"^HEALTHCHECK ", last, re.M)) == 1
+
+
+def test_the_example_of_an_environment_sets_nothing_and_holds_no_key() -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+    keys = [line for line in lines if re.match(r"#\w*KEY=", line)]
+    assert len(keys) == 5
+    assert [line for line in keys if not line.endswith("=")] == []
 
 
 @pytest.mark.parametrize("engine", [None, *ENGINES])

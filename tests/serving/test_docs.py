@@ -14,6 +14,8 @@ from wardround.catalogue import catalogue
 from wardround.study import load_study
 
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAPERS = sorted({pair for name in ("clue", "dorfner") for pair in load_study(ROOT / "studies" / f"{name}.yaml").pairs})
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 COMMANDS = [
     line.partition("#")[0].split()[1:]
@@ -50,9 +52,36 @@ def test_its_study_asks_the_two_models_where_they_are_served(tmp_path: Path) -> 
         assert (model.base_url or "").split(":")[2].removesuffix("/v1") in published
 
 
-def test_its_profiles_exist_and_its_ports_are_theirs() -> None:
+def started_by(profiles: tuple[str, ...]) -> set[str]:
+    """The models that compose starts with these profiles."""
+    return {name for name, one in COMPOSE["services"].items() if set(one.get("profiles", [])) & set(profiles)}
+
+
+@pytest.mark.parametrize("pair", PAPERS, ids="/".join)
+def test_each_of_the_papers_pairs_has_its_line(pair: tuple[str, str]) -> None:
+    lines = re.findall(r"^docker compose ((?:--profile [\w.-]+ )+)up -d --wait\b", PAGE, re.M)
+    assert set(pair) in [started_by(tuple(re.findall(r"--profile (\S+)", line))) for line in lines]
+
+
+@pytest.mark.parametrize("text", [README, PAGE], ids=["readme", "serving"])
+def test_the_profiles_it_names_exist(text: str) -> None:
     profiles = {profile for service in COMPOSE["services"].values() for profile in service.get("profiles", [])}
-    assert set(re.findall(r"--profile ([\w.-]+)", PAGE)) <= profiles
+    lines = re.findall(r"^docker compose .*", text, re.M)
+    named = {name for line in lines for name in re.findall(r"--profile ([\w.-]+)", line)}
+    assert named
+    assert named <= profiles
+
+
+def test_the_readme_lists_what_pair_stands_before() -> None:
+    listed = re.search(r"`pair-` before (.*?)\. From", README, re.S)
+    assert listed is not None
+    profiles = {profile for service in COMPOSE["services"].values() for profile in service.get("profiles", [])}
+    names = re.findall(r"`([^`]+)`", listed[1])
+    assert {f"pair-{name}" for name in names} <= profiles
+    assert {biomedical for biomedical, _ in PAPERS} <= set(names)
+
+
+def test_what_stands_beside_the_models_is_published_where_it_says() -> None:
     beside = re.findall(r"^\| `(\w+)` \|.*\| 127\.0\.0\.1:(\d+)(?:, (\d+))? \|$", PAGE, re.M)
     assert len(beside) == 4
     for profile, *ports in beside:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from tests.support import ROOT, Server
 from wardround.catalogue import EngineName, first_complaint
 from wardround.errors import CatalogueError
-from wardround.serving.engines import ENGINES, Engine, filled, find_engine
+from wardround.serving.engines import ENGINES, KNOWN, Engine, Traits, describe, filled, find_engine, traits_table
 
 HTTP_CHECKED: list[EngineName] = [name for name in ENGINES if find_engine(name).health.test[0] == "CMD"]
 
@@ -35,22 +35,77 @@ def complaint(**fields: Any) -> str:
 
 
 def test_there_is_a_file_for_every_engine_and_no_other() -> None:
-    assert {path.stem for path in (ROOT / "servers" / "engines").iterdir()} == set(ENGINES)
+    assert {path.stem for path in (ROOT / "servers" / "engines").iterdir()} == set(KNOWN)
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_an_engine_says_its_traits_once_and_in_a_sentence(name: EngineName) -> None:
-    traits = find_engine(name).traits
-    assert len({trait.name for trait in traits}) == len(traits) > 0
-    assert [trait.name for trait in traits if not trait.says.endswith(".")] == []
+def told_of(name: str) -> list[tuple[str, str | None]]:
+    """Each trait and remark of an engine, and the test that shows it."""
+    engine = describe(name)
+    traits = [(trait, one.test) for trait, one in engine.traits.known.items()]
+    return traits + [(remark.name, remark.test) for remark in engine.remarks]
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_the_test_that_a_trait_names_exists(name: EngineName) -> None:
-    named = [trait.test for trait in find_engine(name).traits if trait.test]
-    for reference in named:
-        path, _, function = reference.partition("::")
-        assert f"def {function}" in (ROOT / path).read_text(encoding="utf-8"), reference
+@pytest.mark.parametrize("name", KNOWN)
+def test_an_engine_has_traits_and_no_two_remarks_of_one_name(name: str) -> None:
+    assert describe(name).traits.known
+    remarks = [remark.name for remark in describe(name).remarks]
+    assert len(set(remarks)) == len(remarks)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_test_that_a_trait_names_exists(name: str) -> None:
+    for trait, test in told_of(name):
+        path, _, function = (test or "").partition("::")
+        assert not test or f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), trait
+
+
+@pytest.mark.parametrize("name", ["vllm", "llamacpp", "transformers"])
+def test_every_trait_of_an_engine_that_the_tests_start_is_shown_by_one(name: str) -> None:
+    # The tests' model is loaded before it can be asked, and which connections share a thread is up to chance.
+    by_chance = ("loading", "shared-threads")
+    assert [trait for trait, test in told_of(name) if not test and trait not in by_chance] == []
+
+
+def test_the_engines_of_the_two_that_ci_starts_leave_no_trait_open() -> None:
+    for name in ("vllm", "llamacpp"):
+        assert set(describe(name).traits.known) == set(Traits.model_fields), name
+
+
+@pytest.mark.parametrize(
+    ("traits", "words"),
+    [
+        ({"seed": {"does": "sometimes", "says": "It may."}}, "traits.seed.does: Input should be 'honoured'"),
+        ({"sed": {"does": "honoured", "says": "It is."}}, "traits.sed: unknown key"),
+        ({"seed": {"does": "honoured", "says": "no sentence"}}, "traits.seed.says: String should match pattern"),
+        (
+            {"seed": {"does": "honoured", "says": "It is.", "test": "/tmp/x.py"}},
+            "traits.seed.test: String should match",
+        ),
+    ],
+)
+def test_a_trait_is_one_that_is_known_with_a_word_that_is_known(traits: dict[str, Any], words: str) -> None:
+    assert complaint(traits=traits).startswith(words)
+
+
+def test_an_engine_that_compose_does_not_start_has_traits_all_the_same() -> None:
+    engine = describe("transformers")
+    assert engine.title == "transformers serve"
+    assert not isinstance(engine, Engine)
+    assert isinstance(describe("vllm"), Engine)
+
+
+def test_an_engine_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(CatalogueError, match="unknown engine 'vlm'; known: vllm, tgi"):
+        describe("vlm")
+
+
+def test_the_table_of_traits_has_a_column_for_each_engine_and_says_what_is_not_known() -> None:
+    head, rows = traits_table()
+    assert head == ("", *KNOWN)
+    cells = {row[0]: dict(zip(KNOWN, row[1:], strict=True)) for row in rows}
+    assert list(cells) == [trait.replace("_", " ") for trait in Traits.model_fields]
+    assert (cells["begun answer"]["llamacpp"], cells["begun answer"]["vllm"]) == ("repeated", "continued")
+    assert cells["seed"]["ollama"] == "?"
 
 
 @pytest.mark.parametrize("image", ["vllm/vllm-openai", "vllm/vllm-openai:latest", "host:5000/vllm"])
