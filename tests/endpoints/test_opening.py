@@ -73,6 +73,15 @@ def test_the_name_that_counts_is_the_one_the_server_knows() -> None:
     check_raw(serving("google/medgemma-4b-it"), served_as="google/medgemma-4b-it")
 
 
+def test_a_model_is_known_under_each_of_its_names() -> None:
+    # llama.cpp lists the first in the alphabet as the id.
+    card = {"id": "llama-3-8b-instruct", "aliases": ["llama-3-8b-instruct", "meta-llama/Llama-3-8B"]}
+    check_raw(json_answer({"object": "list", "data": [card]}), served_as="meta-llama/Llama-3-8B")
+    check_raw(serving("tiny:latest"), name="tiny")
+    words = complaint_about(json_answer({"data": [{**card, "aliases": "meta-llama"}]}), served_as="m")
+    assert "does not serve 'm'" in words
+
+
 def test_an_unreachable_server_is_named_with_its_address_and_a_cure() -> None:
     base_url = f"http://127.0.0.1:{closed_port()}/v1"
     with pytest.raises(EndpointError) as caught:
@@ -101,8 +110,9 @@ def test_of_many_served_names_eight_are_listed() -> None:
     assert f"it serves: {', '.join(names[:8])} (set" in complaint_about(serving(*names))
 
 
-def test_a_server_without_any_model_is_said_to_serve_nothing() -> None:
-    assert "it serves: nothing" in complaint_about(serving())
+def test_a_server_with_an_empty_list_is_taken_at_its_word() -> None:
+    # transformers serve lists nothing of what it serves from a folder.
+    check_raw(serving())
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

@@ -58,6 +58,18 @@ def listing_of(base_url: str, **row: Any) -> Listing:
     return asyncio.run(main())
 
 
+async def _listed_by(card: bytes, **row: Any) -> Listing:
+    async with raw_server([card]) as server, Wire() as wire:
+        base_url = f"{server.url}/v1"
+        return await list_models(Model(**{"name": "ours", "base_url": base_url, **row}), wire, base_url=base_url)
+
+
+def test_a_model_is_listed_under_each_of_its_names() -> None:
+    listing = asyncio.run(_listed_by(listed(id="a-name", aliases=["a-name", "ours"])))
+    assert listing.names == ("a-name", "ours")
+    assert listing.serves
+
+
 def targets(asked: list[Asked]) -> list[str]:
     return [f"{one.method} {one.target}" for one in asked]
 

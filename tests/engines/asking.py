@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.engines.conftest import KEY_ENV
 from tests.engines.serving import Engine
-from tests.engines.tiny import BEGIN, END_OF_TURN, HEADER, HEADER_END
+from tests.engines.tiny import BEGIN, END_OF_TURN, HEADER, HEADER_END, TEMPLATE
 from wardround.catalogue import Model
 from wardround.endpoints import Chunk, Failure, Params, Reply, open_endpoint
+from wardround.endpoints.replies import Endpoint
 from wardround.study import Deadlines
 from wardround.task import Message, Prompt
 from wardround.wire import Wire
 
 PATIENT = Deadlines(first_token_s=60.0, whole_s=120.0)
+# The model's own template, for prompts that are rendered here and sent as text.
+TEMPLATES = {hashlib.sha256(TEMPLATE.encode()).hexdigest(): TEMPLATE}
 
 
 def question(text: str, *, system: str = "") -> Prompt:
@@ -39,6 +44,15 @@ def row(engine: Engine, **fields: Any) -> dict[str, Any]:
     }
 
 
+def opened(engine: Engine, wire: Wire, params: Params | None, **fields: Any) -> tuple[Endpoint, Params]:
+    """An endpoint for the row with `fields`, and how it is asked: texts are rendered with the model's own template."""
+    model = Model(**row(engine, **fields))
+    asked = params or Params(max_tokens=64)
+    if model.protocol == "openai-completions" and asked.template is None:
+        asked = replace(asked, template=next(iter(TEMPLATES)))
+    return open_endpoint(model, wire, base_url=engine.base_url, deadlines=PATIENT, templates=TEMPLATES), asked
+
+
 def ask_all(
     engine: Engine, prompts: Sequence[Prompt], params: Params | None = None, **fields: Any
 ) -> list[Reply | Failure]:
@@ -46,9 +60,7 @@ def ask_all(
 
     async def main() -> list[Reply | Failure]:
         async with Wire() as wire:
-            model = Model(**row(engine, **fields))
-            endpoint = open_endpoint(model, wire, base_url=engine.base_url, deadlines=PATIENT)
-            asked = params or Params(max_tokens=64)
+            endpoint, asked = opened(engine, wire, params, **fields)
             return await asyncio.gather(*(endpoint.ask(prompt, asked) for prompt in prompts))
 
     return asyncio.run(main())
@@ -68,14 +80,15 @@ def failed(engine: Engine, prompt: Prompt = PROMPT, params: Params | None = None
     return outcome
 
 
-def streamed(engine: Engine, prompt: Prompt = PROMPT, params: Params | None = None) -> tuple[Reply, list[Chunk]]:
+def streamed(
+    engine: Engine, prompt: Prompt = PROMPT, params: Params | None = None, **fields: Any
+) -> tuple[Reply, list[Chunk]]:
     """A streamed reply and its pieces."""
 
     async def main() -> tuple[Reply | Failure, list[Chunk]]:
         chunks: list[Chunk] = []
         async with Wire() as wire:
-            endpoint = open_endpoint(Model(**row(engine)), wire, base_url=engine.base_url, deadlines=PATIENT)
-            asked = params or Params(max_tokens=64)
+            endpoint, asked = opened(engine, wire, params, **fields)
             return await endpoint.ask(prompt, asked, on_chunk=chunks.append), chunks
 
     outcome, chunks = asyncio.run(main())

@@ -7,6 +7,7 @@ engine can be killed and started again on the same port, as a server is that die
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.engines.fetch import folder_of, llama_backends, llama_server_command, vllm_environment
 from tests.engines.tiny import CONTEXT, Tiny
@@ -25,6 +27,8 @@ from tests.engines.tiny import CONTEXT, Tiny
 # Importing vLLM three times over on a busy machine takes its time.
 START_S = 240.0
 STOP_S = 10.0
+# An engine that dies puts its affairs in order first.
+ENDS_S = 60.0
 SERVED_AS = "tiny"
 
 
@@ -40,6 +44,9 @@ class Engine:
     folder: Path | None = None
     served_as: str = SERVED_AS
     process: subprocess.Popen[bytes] | None = None
+    launched_s: float = 0.0
+    # From its last launch to its first answer, in seconds; None if that came before anyone waited for it.
+    start_s: float | None = None
 
     @property
     def root(self) -> str:
@@ -53,6 +60,7 @@ class Engine:
 
     def launch(self) -> None:
         """Start the process, and do not wait for it."""
+        self.launched_s, self.start_s = time.monotonic(), None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -75,6 +83,12 @@ class Engine:
                 last = self.log.read_text("utf-8", "replace")[-3000:]
                 raise RuntimeError(f"{self.name} did not start; the end of {self.log}:\n{last}")
             time.sleep(0.05)
+            self.start_s = time.monotonic() - self.launched_s
+
+    def wait_for_its_end(self) -> int:
+        """Return the exit code of a process that ends by itself; raises `TimeoutExpired` of one that does not."""
+        assert self.process is not None
+        return self.process.wait(timeout=ENDS_S)
 
     def kill(self) -> None:
         """End the process and its children at once, as an engine ends that has no memory left."""
@@ -87,11 +101,22 @@ class Engine:
 
     def get(self, path: str, key: str | None = None) -> str:
         """The body of GET `path` below the root; raises `urllib.error.URLError`."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        request = urllib.request.Request(self.root + path, headers=headers)
-        with _without_proxy.open(request, timeout=10) as answer:
-            body: bytes = answer.read()
-        return body.decode()
+        return self._exchanged(path, None, key)
+
+    def post(self, path: str, content: Mapping[str, Any], key: str | None = None) -> Any:
+        """The JSON that answers a POST of `content`; raises `urllib.error.URLError`."""
+        return json.loads(self.post_text(path, content, key))
+
+    def post_text(self, path: str, content: Mapping[str, Any], key: str | None = None) -> str:
+        """The body that answers a POST of `content`; raises `urllib.error.URLError`."""
+        return self._exchanged(path, json.dumps(content).encode(), key)
+
+    def _exchanged(self, path: str, body: bytes | None, key: str | None) -> str:
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+        request = urllib.request.Request(self.root + path, body, headers)
+        with _without_proxy.open(request, timeout=60 if body else 10) as answer:
+            content: bytes = answer.read()
+        return content.decode()
 
     def _is_healthy(self) -> bool:
         try:
@@ -142,6 +167,8 @@ def llama_server(tiny: Tiny, folder: Path, *flags: str) -> Engine:
         *("--model", str(tiny.gguf), "--alias", SERVED_AS, "--host", "127.0.0.1", "--port", str(port)),
         *("--parallel", "4", "--ctx-size", str(4 * CONTEXT), "--threads", "1", "--jinja", "--metrics"),
         *("--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off", "--offline", "--no-webui"),
+        # With fewer, connections that come at once may share a thread and wait 5 s for each other.
+        *("--threads-http", "64"),
         *flags,
     )
     return Engine("llama-server", command, port, folder / f"llama-server-{port}.log", folder=llama_backends(fetched))

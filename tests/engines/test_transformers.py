@@ -16,6 +16,7 @@ from tests.engines.asking import PROMPT, failed, question, rendered, replied, ro
 from tests.engines.conftest import need
 from tests.engines.serving import Engine, running, transformers_serve
 from tests.engines.tiny import CONTEXT, Tiny
+from tests.support import wardround, write_study
 from wardround.catalogue import Model
 from wardround.endpoints import Params
 from wardround.endpoints.tokens import token_counter
@@ -72,6 +73,33 @@ def test_a_begun_answer_is_refused_with_the_cure(transformers: Engine) -> None:
 
 def test_a_model_from_a_folder_is_not_in_its_list(transformers: Engine) -> None:
     assert json.loads(transformers.get("/v1/models"))["data"] == []
+
+
+def test_an_empty_list_keeps_no_study_from_asking(transformers: Engine, tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path / "study.yaml",
+        models=[row(transformers, prefill="drop", context=CONTEXT)],
+        tasks=[{"task": "mednli", "limit": 4, "max_tokens": 16}],
+    )
+    done = wardround("run", study, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 samples asked: 4 answered, 0 failed" in done.stdout
+
+
+def test_the_doctor_finds_what_it_does_not_do_and_no_more(transformers: Engine, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study.yaml", models=[row(transformers)])
+    done = wardround("doctor", "--study", study, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [said] = json.loads(done.stdout)
+    red = {name for name, finding in said["findings"].items() if finding["state"] == "no"}
+    assert red == {"stop", "prefill", "logprobs", "structured"}
+
+
+def test_an_error_s_words_stand_in_detail(transformers: Engine) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        transformers.post("/v1/chat/completions", {"model": "other", "messages": [{"role": "user", "content": "x"}]})
+    with caught.value as error:
+        assert "pinned" in json.loads(error.read())["detail"]
 
 
 def test_its_tokens_can_only_be_estimated(transformers: Engine) -> None:

@@ -70,7 +70,8 @@ class Engine:
 
     async def models(self, request: web.Request) -> web.Response:
         card = {"id": self.name, "owned_by": "vllm", "root": "our/llama", "max_model_len": 2048}
-        return self.refused(request) or web.json_response({"object": "list", "data": [card]})
+        cards = [] if "list" in self.lacks else [card]
+        return self.refused(request) or web.json_response({"object": "list", "data": cards})
 
     async def version(self, _request: web.Request) -> web.Response:
         return web.json_response({"version": "0.32.0"})
@@ -289,6 +290,12 @@ def test_another_name_is_told_and_nothing_further_is_asked() -> None:
     assert one.findings["served"] == Finding("no", cure=hint)
     assert engine.asked == []
     assert not one.usable
+
+
+def test_an_empty_list_says_nothing_of_what_is_served() -> None:
+    one = examined(Engine("list"))
+    assert (states(one)["served"], states(one)["chat"]) == ("none", "yes")
+    assert one.usable
 
 
 def test_nobody_at_a_port_is_unreachable() -> None:

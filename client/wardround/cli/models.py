@@ -71,6 +71,30 @@ def fit(
     print("\n".join(aligned(("model", "group", "billions", "context", "GPUs × GB", "fp8"), rows, _NUMERIC)))
 
 
+@models.command()
+def engines(
+    engine: Annotated[str | None, typer.Argument(help="One engine: its traits in sentences.", metavar="ENGINE")] = None,
+) -> None:
+    """Say what the engines do where they differ.
+
+    What becomes of another model's name, of a begun answer, of a prompt beyond the context, of a full queue and the
+    like; "?" is what was not found out.
+
+    Example: wardround models engines llamacpp
+    """
+    from wardround.reports.table import aligned
+    from wardround.serving import describe, traits_table
+
+    if engine is None:
+        head, rows = traits_table()
+        print("\n".join(aligned(head, rows, set())))
+        return
+    described = describe(engine)
+    told = [(name.replace("_", " "), trait.does, trait.says) for name, trait in described.traits.known.items()]
+    told += [(remark.name.replace("-", " "), "", remark.says) for remark in described.remarks]
+    print("\n".join(aligned((described.title, "", ""), told, set())))
+
+
 def model_named(name: str, base_url: str | None, key_env: str | None) -> Model:
     """The catalogue's row, completed by what the options say; raises `CatalogueError`."""
     from wardround.catalogue import as_composed, resolve_model

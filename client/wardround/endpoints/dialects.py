@@ -190,3 +190,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=dt.UTC)
     return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
+
+
+def names_on(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names under which a server answers for a model of its list: the listed one first."""
+    listed = str(card["id"])
+    others = card.get("aliases")
+    # llama.cpp lists of several names the first in the alphabet; Ollama lists the tag and answers without it.
+    aliases = [one for one in others if isinstance(one, str)] if isinstance(others, list) else []
+    untagged = [listed.removesuffix(":latest")] if listed.endswith(":latest") else []
+    return tuple(dict.fromkeys([listed, *aliases, *untagged]))

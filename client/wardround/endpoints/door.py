@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from wardround.catalogue import Model
 from wardround.endpoints.choosing import Form
 from wardround.endpoints.dialects import failure_from, failure_inside, is_error, kept_words
@@ -171,7 +173,7 @@ class Door(ABC):
         if answer.status != 200:
             return self._refusal(answer.status, answer.body, answer.headers)
         try:
-            content = json.loads(answer.body)
+            content = decoded(answer.body)
             if is_error(content):
                 return failure_inside(content, self._keys.taken_out_of)
             return written.read(content, answer.headers)
@@ -220,7 +222,7 @@ class Door(ABC):
 
     def _read_event(self, written: Written, data: bytes) -> Said | Failure:
         try:
-            content = json.loads(data)
+            content = decoded(data)
             if is_error(content):
                 return failure_inside(content, self._keys.taken_out_of)
             return written.read_piece(content)
@@ -237,4 +239,16 @@ class Door(ABC):
 
 def encoded(body: Mapping[str, Any]) -> bytes:
     """A body as it goes over the wire: JSON in UTF-8, letters as they are."""
-    return storable(_json(body)).encode()
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # What orjson has no bytes for: lone surrogates, and numbers of more than 64 bits.
+        return storable(_json(body)).encode()
+
+
+def decoded(data: bytes) -> Any:
+    """JSON from a server; raises `ValueError` for what is none. Lone surrogates, NaN and the like are let pass."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wardround.catalogue import EMBEDDED, Model
-from wardround.endpoints.dialects import failure_from
+from wardround.endpoints.dialects import failure_from, names_on
 from wardround.endpoints.door import Door, OnHeaders
 from wardround.endpoints.keys import keys_of
 from wardround.endpoints.keys import without_secrets as without_secrets
@@ -112,7 +112,8 @@ async def check_served(model: Model, wire: Wire, *, base_url: str) -> None:
     """Ask the server for its models before anything else is sent to it.
 
     Raises `EndpointError` with one line if it is unreachable, refuses the key, or does not serve the model. A server
-    that has no list of models is taken at its word, and so is Azure, whose lists name no deployment.
+    that has no list of models, or an empty one (transformers serve), is taken at its word, and so is Azure, whose lists
+    name no deployment.
     """
     keys = keys_of(model)
     if model.protocol == "azure-openai":
@@ -132,18 +133,16 @@ async def check_served(model: Model, wire: Wire, *, base_url: str) -> None:
         words = failure_from(answer.status, answer.body, {}, keys.taken_out_of).words
         raise EndpointError(f"{shown} answers HTTP {answer.status} for model {model.name!r}: {words}")
     names = read(answer.body)
-    if names is not None and model.served_name not in names:
+    if names and model.served_name not in names:
         near = difflib.get_close_matches(model.served_name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it serves: {', '.join(names[:8]) or 'nothing'}"
+        hint = f"did you mean {near[0]!r}?" if near else f"it serves: {', '.join(names[:8])}"
         raise EndpointError(f"{shown} does not serve {model.served_name!r}; {hint} (set `served_as`)")
 
 
 def _served_names(body: bytes) -> list[str] | None:
     try:
-        names = [str(row["id"]) for row in json.loads(body)["data"]]
-        # Ollama lists a model with its tag and answers for it without.
-        return names + [name.removesuffix(":latest") for name in names if name.endswith(":latest")]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        return [name for card in json.loads(body)["data"] for name in names_on(card)]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

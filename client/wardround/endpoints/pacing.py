@@ -15,6 +15,7 @@ from statistics import median
 
 from wardround.endpoints.dialects import retry_after_s
 from wardround.endpoints.retries import LONGEST_RETRY_AFTER_S
+from wardround.wire.connection import Headers
 
 MINUTE_S = 60.0
 # Who is woken so much late may go so much sooner the next time.
@@ -28,6 +29,7 @@ FEWEST_OF_A_SIZE = 3
 
 # What remains of a minute's allowance, and when it is whole again.
 _REMAINING = [(f"x-ratelimit-remaining-{what}", f"x-ratelimit-reset-{what}") for what in ("requests", "tokens")]
+_TELLING = frozenset({"retry-after", "retry-after-ms", *(remaining for remaining, _ in _REMAINING)})
 _UNITS_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _PART = re.compile(f"({_NUMBER})(ms|us|µs|ns|d|h|m|s)")
@@ -69,6 +71,9 @@ def rest_asked_for_s(headers: Mapping[str, str], *, spread: bool = False) -> flo
     server's refusal, and the run goes on to say so. `spread`: requests are spread over the minute already. Then none
     may remain of them without there being one too many, and the reset, when all are free again, is too far.
     """
+    # Most answers say nothing of it, and that is seen at one glance.
+    if isinstance(headers, Headers) and _TELLING.isdisjoint(headers):
+        return 0.0
     asked = [retry_after_s(headers)]
     for remaining, reset in _REMAINING[1:] if spread else _REMAINING:
         if headers.get(remaining, "").strip() == "0":

@@ -18,11 +18,11 @@ from typing import Any, Literal
 from yarl import URL
 
 from wardround.catalogue import Model
-from wardround.endpoints.dialects import failure_from
+from wardround.endpoints.dialects import failure_from, names_on
 from wardround.endpoints.guard import in_the_house, resolve
 from wardround.endpoints.keys import TAKEN_OUT, keys_of
 from wardround.endpoints.replies import FailureKind
-from wardround.endpoints.tokens import _llama_cpp, _tgi, _vllm
+from wardround.endpoints.tokens import llama_cpp_dialect, tgi_dialect, vllm_dialect
 from wardround.errors import EndpointError
 from wardround.text import storable
 from wardround.wire import HttpAnswer, Wire, WireError
@@ -89,9 +89,9 @@ async def list_models(model: Model, wire: Wire, *, base_url: str) -> Listing:
     cards = _cards(asked.without_secrets(answer.body))
     if cards is None:
         return Listing("no_list", "its answer is no list of models", software=software)
-    named = next((card for card in cards if card["id"] == model.served_name), None)
+    named = next((card for card in cards if model.served_name in names_on(card)), None)
     return Listing(
-        names=tuple(asked.keys.taken_out_of(_text(card["id"]) or "") for card in cards),
+        names=tuple(asked.keys.taken_out_of(_text(name) or "") for card in cards for name in names_on(card)),
         serves=named is not None,
         # llama.cpp answers under whatever name it is asked for, with the one model that it has.
         card=named or (cards[0] if len(cards) == 1 else None),
@@ -127,7 +127,7 @@ async def counts_tokens(model: Model, wire: Wire, *, base_url: str) -> bool:
     Raises `EndpointError` only if the model's key is absent.
     """
     asked = _Asked(model, wire, base_url)
-    for body, read in (_vllm(model), _llama_cpp(), _tgi()):
+    for body, read in (vllm_dialect(model), llama_cpp_dialect(), tgi_dialect()):
         answer = await asked.posted("/tokenize", body(WORD))
         try:
             if answer is not None and read(answer) > 0:

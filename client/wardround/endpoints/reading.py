@@ -42,7 +42,10 @@ class Usage(NamedTuple):
 
 @dataclass(slots=True)
 class Said:
-    """What an answer says, or one piece of a streamed one; `first_tokens` is None where no likelihoods came."""
+    """What an answer says, or one piece of a streamed one; `first_tokens` is None where no likelihoods came.
+
+    `repeats_prefill`: the server puts the beginning that it was given before what the model said.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -50,6 +53,7 @@ class Said:
     usage: Usage | None = None
     fingerprint: str = ""
     first_tokens: FirstTokens | None = None
+    repeats_prefill: bool = False
 
 
 @dataclass(slots=True)
@@ -104,6 +108,7 @@ def read_message(content: Any) -> Said:
     said = _said(content, choice, message, "content")
     if "content" not in message and not said.reasoning:
         raise KeyError("content")
+    said.repeats_prefill = _is_of_llama_cpp(content)
     return said
 
 
@@ -168,6 +173,15 @@ def _usage(content: Mapping[str, Any]) -> Usage | None:
     return Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens")), count(cached))
 
 
+def _is_of_llama_cpp(content: Mapping[str, Any]) -> bool:
+    """Whether llama.cpp's server made a whole chat completion: nobody else signs one with these timings.
+
+    It alone repeats a prefill, and only in answers that are not streamed (servers/engines/llamacpp.yaml, begun_answer).
+    """
+    timings = content.get("timings")
+    return isinstance(timings, Mapping) and "predicted_n" in timings and "prompt_n" in timings
+
+
 def count(value: Any) -> int | None:
     """A number of tokens, None for what is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
@@ -185,6 +199,9 @@ def reply_of(
     if said.finish_reason == "content_filter":
         words = "the provider's content filter withheld the answer, or the rest of it"
         return Failure(kind="content_filter", words=words, status=200)
+    if said.repeats_prefill and model.prefill == "continue":
+        # Once: what the model itself says again is its answer.
+        said.text = said.text.removeprefix(prompt.prefill)
     if params.choose == "logprobs":
         return _chosen_by_likelihood(said, times, prompt, endpoint)
     # Only whole: a character may be cut into two pieces of a stream.

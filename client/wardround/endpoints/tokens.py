@@ -6,7 +6,10 @@ its own way), an estimate that is stated as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +25,8 @@ from wardround.text import TOKEN
 # English prose has four to five bytes a token, lab values about three; rather too many tokens than too few.
 BYTES_PER_TOKEN = 3
 TOKENIZE_S = 60.0
+# llama.cpp answers with every token: a million of them are less.
+LARGEST_ANSWER = 32 * 1024 * 1024
 ATTEMPTS = 8
 
 
@@ -102,26 +107,40 @@ def _by_server(
     )
     def ask(body: dict[str, Any]) -> Any:
         try:
-            answer = client.post(url, json=body, extensions=extra)
+            with client.stream("POST", url, json=body, extensions=extra) as answer:
+                content = _read(answer.iter_bytes())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Busy(f"no tokens could be counted at {root}/tokenize: {error}") from error
         if answer.status_code != 501 and (answer.status_code in (408, 429) or answer.status_code >= 500):
             raise _Overloaded(f"no tokens could be counted at {root}/tokenize: HTTP {answer.status_code}")
         if answer.status_code != 200:
             raise _NotThisWay(f"{root}/tokenize answers HTTP {answer.status_code}")
-        return answer.json()
+        return json.loads(content)
 
-    for body, read in (_vllm(model), _llama_cpp(), _tgi()):
-        counted = _counted(ask, body, read)
-        try:
-            # A harmless word finds out which dialect the server speaks; a patient's text is sent only after that.
-            if counted("fever") > 0:
-                return counted
-        except (_NotThisWay, _Overloaded, ValueError, LookupError, TypeError):
-            # Gateways answer 500 to what they do not know: a server that never says a number has none to give.
-            continue
-    client.close()
+    with ExitStack() as closing:
+        closing.callback(client.close)
+        for body, read in (vllm_dialect(model), llama_cpp_dialect(), tgi_dialect()):
+            counted = _counted(ask, body, read)
+            try:
+                # A harmless word finds out which dialect the server speaks; a patient's text is sent only after that.
+                if counted("fever") > 0:
+                    # Its connection is kept for as long as the counter is.
+                    weakref.finalize(counted, closing.pop_all().close)
+                    return counted
+            except (_NotThisWay, _Overloaded, ValueError, LookupError, TypeError):
+                # Gateways answer 500 to what they do not know: a server that never says a number has none to give.
+                continue
     return None
+
+
+def _read(pieces: Iterable[bytes]) -> bytes:
+    """A whole body; raises `_NotThisWay` for one that does not end in time to be an answer."""
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+        if len(content) > LARGEST_ANSWER:
+            raise _NotThisWay(f"/tokenize answers with more than {LARGEST_ANSWER >> 20} MiB")
+    return bytes(content)
 
 
 class _Busy(EndpointError):
@@ -142,19 +161,23 @@ def _counted(
     return lambda text: read(ask(body(text)))
 
 
-_Dialect = tuple[Callable[[str], dict[str, Any]], Callable[[Any], int]]
+# How a text is written into a request, and its number of tokens read from the answer.
+Dialect = tuple[Callable[[str], dict[str, Any]], Callable[[Any], int]]
 
 
-def _vllm(model: Model) -> _Dialect:
+def vllm_dialect(model: Model) -> Dialect:
+    """vLLM's `/tokenize`, which wants the model's name."""
     return (
         lambda text: {"model": model.served_name, "prompt": text, "add_special_tokens": False},
         lambda answer: int(answer["count"]),
     )
 
 
-def _llama_cpp() -> _Dialect:
+def llama_cpp_dialect() -> Dialect:
+    """llama.cpp's `/tokenize`, which answers with the tokens."""
     return lambda text: {"content": text}, lambda answer: len(answer["tokens"])
 
 
-def _tgi() -> _Dialect:
+def tgi_dialect() -> Dialect:
+    """TGI's `/tokenize`, which answers with a list of tokens and their places."""
     return lambda text: {"inputs": text, "add_special_tokens": False}, lambda answer: len(answer[0:])

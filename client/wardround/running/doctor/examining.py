@@ -126,13 +126,13 @@ def _of_listing(model: Model, listing: Listing, *, has_key: bool) -> dict[str, F
     found = {"reachable": YES, "key": YES if has_key else NOTHING}
     if listing.kind not in ("", "no_list"):
         return found | {"served": Finding("unclear", cure=f"could not be found out ({words}); ask again")}
-    # A server without a list is taken at its word.
-    if listing.kind == "no_list":
+    # A server without a list is taken at its word, and so is one whose list is empty (transformers serve).
+    if listing.kind == "no_list" or not listing.names:
         return found
     if listing.serves:
         return found | {"served": YES}
     near = difflib.get_close_matches(model.served_name, listing.names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it serves: {', '.join(listing.names[:NAMES_SHOWN]) or 'nothing'}"
+    hint = f"did you mean {near[0]!r}?" if near else f"it serves: {', '.join(listing.names[:NAMES_SHOWN])}"
     return found | {"served": no(f"does not serve {model.served_name!r}; {hint} (set `served_as`)")}
 
 
