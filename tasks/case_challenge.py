@@ -14,6 +14,9 @@ answer and of options is the same: its parser and its cap, greedy in 2024 and te
 no published figure. LongHealth's parser:
 github.com/TIO-IKIM/CLUE/blob/438d355ceb50157a2c9a0448fbfc3004f31a13a5/eval/eval_LongHealth.py
 
+A study's arms can show passages of a corpus that the user brings before the case; it is searched for the question
+without its options.
+
 A row (invented):
     {"question": "A 30-year-old baker wheezes at work and is well on holidays. Which test comes first?",
      "opa": "Bronchoscopy", "opb": "Serial peak flow at work and at home", "opc": "Sweat test", "answer_idx": "B"}
@@ -29,6 +32,7 @@ from wardround.errors import DataError
 from wardround.rows import Row, read_rows, text_of
 from wardround.scoring import STOPS_2024
 from wardround.scoring.options import parse_option, parse_option_clue
+from wardround.task import Document
 
 LETTERS = "ABCDEFGHIJ"
 INSTRUCTION = (
@@ -108,10 +112,21 @@ def _answer(sample: Sample) -> str:
 
 def prompt(sample: Sample, shots: Sequence[Sample]) -> Prompt:
     """The case with its lettered options; shots, where a study asks for any, are worked turns."""
+    return evidence(sample, shots, ())
+
+
+def evidence(sample: Sample, shots: Sequence[Sample], documents: Sequence[Document]) -> Prompt:
+    """The same prompt with passages of a corpus before the case; without any it is the task's own."""
     turns = [Message("system", INSTRUCTION)]
     for shot in shots:
         turns += [Message("user", _case(shot)), Message("assistant", _answer(shot))]
-    return Prompt((*turns, Message("user", _case(sample))))
+    shown = "\n\n".join(f"{document.heading or document.id}:\n{document.text}" for document in documents)
+    return Prompt((*turns, Message("user", f"DOCUMENTS:\n{shown}\n\n{_case(sample)}" if shown else _case(sample))))
+
+
+def query(sample: Sample) -> str:
+    """The question, without options."""
+    return str(sample.inputs["question"])
 
 
 def score(answer: str, sample: Sample) -> dict[str, float | None]:
@@ -169,6 +184,8 @@ task = Task(
     shots=0,
     max_tokens=MAX_TOKENS,
     choices=choices,
+    evidence=evidence,
+    query=query,
     opening="The correct answer is",
     samples=SAMPLES / "case_challenge.jsonl",
     access="your own copy: the journals' cases are not shipped",

@@ -30,15 +30,15 @@ import hashlib
 import json
 import math
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from wardround import Message, Metric, Prompt, Rules, Sample, Task
 from wardround.errors import DataError
+from wardround.retrieval.packing import cut_lines, packed
 from wardround.scoring import STOPS_2024
 from wardround.scoring.options import parse_option, parse_option_clue
 from wardround.task import Count, Document, Fitted, Score
@@ -266,71 +266,21 @@ def oracle_fit(sample: Sample, shots: Sequence[Sample], room_tokens: int, count:
 
 
 def _fitted(sample: Sample, shots: Sequence[Sample], room_tokens: int, count: Count, packing: Sequence[str]) -> Fitted:
-    budget = room_tokens
-    while True:
-        kept = _packed(sample, shots, budget, count, packing)
-        fitted = _conversation(sample, shots, [kept[one.id] for one in sample.documents if one.id in kept])
-        excess = sum(count(message.content) for message in fitted.messages) - room_tokens
-        if excess <= 0 or not kept:
-            return Fitted(fitted, tuple(_cut_lines(sample, kept, count)))
-        # Texts can be worth more tokens joined than apart.
-        budget -= excess
-
-
-def _packed(
-    sample: Sample, shots: Sequence[Sample], budget: int, count: Count, packing: Sequence[str]
-) -> dict[str, Document]:
-    """The documents that fit into `budget` by the sum of their parts, by id; the last may be shortened."""
-    documents = {document.id: document for document in sample.documents}
-    order = [name for name in packing if name in documents]
-    order += [name for name in documents if name not in order]
-    left = budget - sum(count(message.content) for message in _conversation(sample, shots, ()).messages)
+    left = room_tokens - _tokens(_conversation(sample, shots, ()), count)
     heading = count(f"\n\n{RULE}\n\nDOCUMENT 10:\n")
-    kept: dict[str, Document] = {}
-    for name in order:
-        left -= heading
-        tokens = count(documents[name].text)
-        if tokens > left:
-            text = _shortened(documents[name].text, left, count)
-            if text:
-                kept[name] = replace(documents[name], text=text)
-            break
-        kept[name] = documents[name]
-        left -= tokens
-    return kept
+    while True:
+        kept = packed(sample.documents, packing, left, heading, count)
+        fitted = _conversation(sample, shots, [kept[one.id] for one in sample.documents if one.id in kept])
+        excess = _tokens(fitted, count) - room_tokens
+        if excess <= 0 or not kept:
+            cut = cut_lines(sample.documents, kept, sample.inputs["answer_location"], count)
+            return Fitted(fitted, tuple(cut))
+        # Texts can be worth more tokens joined than apart.
+        left -= excess
 
 
-# The end of a line, or of a sentence; "Dr." and "p.o." end none.
-_BORDER = re.compile(r"\s*\n\s*|(?<=[.!?])(?<!\b\w\.)(?<!\b\w\w\.)\s+(?=[^\W\d_]|\d|[\"(\[])")
-_BLANK = re.compile(r"\s+")
-
-
-def _shortened(text: str, room_tokens: int, count: Count) -> str:
-    """The longest beginning of `text` that fits, up to a line's or sentence's end, else a word's; "" if none."""
-    for border in (_BORDER, _BLANK):
-        places = [0, *(match.start() for match in border.finditer(text))]
-        fitting, too_long = 0, len(places)
-        while too_long - fitting > 1:
-            middle = (fitting + too_long) // 2
-            if count(text[: places[middle]]) <= room_tokens:
-                fitting = middle
-            else:
-                too_long = middle
-        if fitting:
-            return text[: places[fitting]]
-    return ""
-
-
-def _cut_lines(sample: Sample, kept: Mapping[str, Document], count: Count) -> list[str]:
-    lines = []
-    for document in sample.documents:
-        holds = " (holds the answer)" if document.id in sample.inputs["answer_location"] else ""
-        if document.id not in kept:
-            lines.append(f"{document.id}{holds}: left out, {count(document.text)} tokens")
-        elif kept[document.id] is not document:
-            tokens = count(kept[document.id].text)
-            lines.append(f"{document.id}{holds}: shortened from {count(document.text)} to {tokens} tokens")
-    return lines
+def _tokens(prompt: Prompt, count: Count) -> int:
+    return sum(count(message.content) for message in prompt.messages)
 
 
 def score(answer: str, sample: Sample, which: Which) -> dict[str, float | None]:

@@ -26,8 +26,9 @@ from wardround.errors import DataError
 from wardround.letters import cell, cut_to_fit, patient_of
 from wardround.rows import Row, read_rows
 from wardround.scoring import STOPS_2024, cut_self_prompting
+from wardround.scoring.code_titles import code_titles, spelled_out
 from wardround.scoring.icd import find_codes, find_codes_2024, icd_scores, icd_scores_2024, micro_f1
-from wardround.task import BuildPrompt, Count, Document, Fit, Fitted, Statistic
+from wardround.task import BuildPrompt, Count, Document, Fit, Fitted, Statistic, TwoStep
 
 TASK = (
     "You code the diagnoses of stays in hospital. Read the discharge letter and list the ICD-10-CM codes of all "
@@ -178,6 +179,56 @@ def batch(answers: Sequence[str], samples: Sequence[Sample]) -> Mapping[str, Sta
     }
 
 
+# In two steps: the model names the diagnoses, the codes' titles are looked through for each, it chooses from these.
+LISTING = (
+    "You read discharge letters for those who code them. List all diagnoses of the stay, the principal one first: also "
+    "chronic and past conditions that matter, complications, causes of injuries, allergies and what devices or drugs "
+    "the patient depends on. Write each on a line of its own that begins with '- ', in the formal words of a "
+    "classification, with side, stage, type and cause where the letter gives them. Spell every abbreviation out. Write "
+    "no codes and nothing else."
+)
+LETTER_LISTED = (
+    "Chief Complaint:\nBurning on urination\n\nPast Medical History:\nHTN, T2DM, penicillin allergy\n\nDischarge "
+    "Diagnosis:\nUTI with E. coli; AKI, resolved"
+)
+LISTED = (
+    "- Urinary tract infection, site not specified\n- Escherichia coli as the cause of diseases classified elsewhere\n"
+    "- Acute kidney failure, unspecified\n- Essential (primary) hypertension\n"
+    "- Type 2 diabetes mellitus without complications\n- Allergy status to penicillin"
+)
+CANDIDATES = (
+    "CANDIDATE CODES (found by the words of diagnoses that you named; take those that fit, and leave the others; where "
+    "none fits, give the code that you know):"
+)
+# "1. ", "- ", "* ", "• " before a diagnosis.
+_BULLET = re.compile(r"^\s*(?:[-*•–]+|\(?\d{1,2}[.):])\s*")
+
+
+def list_diagnoses(sample: Sample, _shots: Sequence[Sample]) -> Prompt:
+    """The first of two steps, with an invented worked example of its own."""
+    worked = (Message("user", f"LETTER:\n{LETTER_LISTED}"), Message("assistant", LISTED))
+    return Prompt((Message("system", LISTING), *worked, Message("user", _case(sample))))
+
+
+def named_diagnoses(answer: str) -> list[str]:
+    """The diagnoses that an answer lists, a line or a part between semicolons each, abbreviations followed by words.
+
+    Headings ("Secondary diagnoses:") are none, and what comes twice comes once.
+    """
+    found: dict[str, str] = {}
+    for part in re.split(r"[\n;]+", answer):
+        name = " ".join(_BULLET.sub("", part).split()).strip(" *_.")
+        if name and not name.endswith(":"):
+            found.setdefault(name.casefold(), spelled_out(name))
+    return list(found.values())
+
+
+def show_candidates(found: Sequence[tuple[str, Sequence[Document]]]) -> str:
+    """The codes found for each diagnosis, under its name."""
+    lists = ["\n".join([name, *(f"- {code.heading}" for code in codes)]) for name, codes in found]
+    return "\n\n".join([CANDIDATES, *lists])
+
+
 METRICS_CLUE = (Metric("exact_f1"), Metric("category_f1"), Metric("valid_codes"))
 
 task = Task(
@@ -205,6 +256,15 @@ task = Task(
     samples=SAMPLES / "medisumcode.jsonl",
     training_samples=SAMPLES / "medisumcode_train.jsonl",
     fit=_fit(prompt),
+    two_step=TwoStep(
+        prompt=list_diagnoses,
+        named=named_diagnoses,
+        max_tokens=512,
+        pool=code_titles,
+        show=show_candidates,
+        gold=lambda sample: sample.reference,
+        fit=_fit(list_diagnoses),
+    ),
     access="PhysioNet, credentialed: physionet.org/content/mimiciv and mimic-iv-note; built from both",
     licence="PhysioNet Credentialed Health Data License 1.5.0",
     profiles={

@@ -20,6 +20,7 @@ FLOORS = [
     "letters",
     "task",
     "catalogue",
+    "sources",
     "study",
     "serving",
     "wire",

@@ -156,11 +156,11 @@ def test_a_study_survives_json(tmp_path: Path) -> None:
         ({"deadlines": {"whole": 3}}, "deadlines.whole: unknown key; did you mean 'whole_s'?"),
         (
             {"arms": ["bm25x"]},
-            "arms.0: unknown arm 'bm25x'; known: closed-book, full, clue-oracle, truncated, bm25, dense, hybrid, oracle, oracle-spans, random-passages, zero-shot, random-shots, bm25-shots, dense-shots; another one is a mapping with `name`",
+            "arms.0: unknown arm 'bm25x'; known: closed-book, full, clue-oracle, truncated, bm25, dense, hybrid, oracle, oracle-spans, random-passages, two-step, zero-shot, random-shots, bm25-shots, dense-shots; another one is a mapping with `name`",
         ),
         (
             {"arms": ["closed-book", "orcale"]},
-            "arms.1: unknown arm 'orcale'; known: closed-book, full, clue-oracle, truncated, bm25, dense, hybrid, oracle, oracle-spans, random-passages, zero-shot, random-shots, bm25-shots, dense-shots; another one is a mapping with `name`",
+            "arms.1: unknown arm 'orcale'; known: closed-book, full, clue-oracle, truncated, bm25, dense, hybrid, oracle, oracle-spans, random-passages, two-step, zero-shot, random-shots, bm25-shots, dense-shots; another one is a mapping with `name`",
         ),
         ({"tasks": ["mednli", "mednli"]}, "tasks: task 'mednli' stands twice; give each its own `label`"),
         (

@@ -9,15 +9,20 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from wardround.catalogue import EMBEDDED, Model, as_composed, baselines, first_complaint, resolve_model
+from wardround.catalogue import Model, as_composed, baselines, first_complaint, resolve_model
 from wardround.errors import CatalogueError, StudyError
 from wardround.shipped import shipped
+from wardround.sources import CorpusChoice as CorpusChoice
+from wardround.sources import Qdrant as Qdrant
+from wardround.sources import Retrieval as Retrieval
+from wardround.sources import Service as Service
 from wardround.task import Sensitivity
 
 # The arms that show a task's cases as the task itself does.
 ARMS = ("closed-book", "full", "clue-oracle")
+Searched = Literal["bm25", "dense", "hybrid"]
 Evidence = Literal[
-    "own", "none", "full", "clue-oracle", "truncated", "bm25", "dense", "hybrid", "oracle-spans", "random-passages"
+    "own", "none", "full", "clue-oracle", "truncated", Searched, "oracle-spans", "random-passages", "two-step"
 ]
 ShotsBy = Literal["fixed", "none", "random", "bm25", "dense"]
 # Arms by one word.
@@ -25,13 +30,14 @@ _BY_WORD: dict[str, dict[str, str]] = {
     "closed-book": {"evidence": "none"},
     **{word: {"evidence": word} for word in ("full", "clue-oracle", "truncated", "bm25", "dense", "hybrid")},
     "oracle": {"evidence": "oracle-spans"},
-    **{word: {"evidence": word} for word in ("oracle-spans", "random-passages")},
+    **{word: {"evidence": word} for word in ("oracle-spans", "random-passages", "two-step")},
     "zero-shot": {"shots_by": "none"},
     **{f"{word}-shots": {"shots_by": word} for word in ("random", "bm25", "dense")},
 }
 _UNBOUNDED = ("own", "none", "full")
 _SEARCHED = ("bm25", "dense", "hybrid")
 DEFAULT_BUDGET = 2000
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Arm(BaseModel):
@@ -41,10 +47,12 @@ class Arm(BaseModel):
     "none"; "full", all of them; "clue-oracle", the documents that hold the answer packed first, which is what the
     published protocol does and what no retriever knows; "truncated", as many as there is room for, in their order;
     "bm25", "dense", "hybrid" the passages found for the question; "oracle-spans" those with the answer; and
-    "random-passages", the placebo. All but the first three show at most `budget` tokens of evidence (2,000 unless said
-    otherwise; "clue-oracle" has none unless it is given one), counted in each model's own tokens, and at most `k`
-    passages. `rerank` puts what was found into the order of the study's reranking service. An arm is for the tasks that
-    have what it shows.
+    "random-passages", the placebo. "two-step" asks the model first what is to be looked up, finds texts for each thing
+    that it names (by words), at most `k` for each, and shows these behind the task's own prompt. All but the first
+    three show at most `budget` tokens of evidence (2,000 unless said otherwise; "clue-oracle" has none unless it is
+    given one), counted in each model's own tokens, and at most `k` passages. `rerank` puts what was found into the
+    order of the study's reranking service. `corpus` names one of the study's corpora, which is searched instead of a
+    case's documents, for tasks whose cases have none. An arm is for the tasks that have what it shows.
 
     `shots_by` chooses the worked examples: "fixed", the same for all; "none"; or for each sample those of the training
     file that are "random" (by `seed`) or nearest by "bm25" or "dense".
@@ -56,11 +64,12 @@ class Arm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=_NAME)
     evidence: Evidence = "own"
     budget: int | None = Field(default=None, gt=0)
     k: int | None = Field(default=None, gt=0)
     rerank: bool = False
+    corpus: str | None = None
     shots_by: ShotsBy = "fixed"
     seed: int = 0
     template: str | None = None
@@ -70,10 +79,12 @@ class Arm(BaseModel):
     def _of_a_piece(self) -> Arm:
         if self.budget is not None and self.evidence in _UNBOUNDED:
             raise ValueError(f"budget: evidence {self.evidence!r} has none; 'truncated' is full up to one")
-        if self.k is not None and not self.shows_passages:
+        if self.k is not None and not self.shows_passages and self.evidence != "two-step":
             raise ValueError(f"k: evidence {self.evidence!r} shows no passages")
         if self.rerank and self.evidence not in _SEARCHED:
             raise ValueError(f"rerank: evidence {self.evidence!r} is not searched for")
+        if self.corpus is not None and self.evidence not in (*_SEARCHED, "random-passages"):
+            raise ValueError(f"corpus: evidence {self.evidence!r} shows nothing of one")
         return self
 
     @property
@@ -84,7 +95,7 @@ class Arm(BaseModel):
     @property
     def evidence_tokens(self) -> int | None:
         """How many tokens of evidence there may be; None if only the context bounds them."""
-        if self.budget is None and (self.shows_passages or self.evidence == "truncated"):
+        if self.budget is None and (self.shows_passages or self.evidence in ("truncated", "two-step")):
             return DEFAULT_BUDGET
         return self.budget
 
@@ -104,59 +115,6 @@ def _arm(value: Any) -> Any:
     if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"] in _BY_WORD:
         return {**_BY_WORD[value["name"]], **value}
     return value
-
-
-class Service(BaseModel):
-    """A service that retrieval asks, and what of it decides what it gives.
-
-    `model` is the name it is asked for; `revision`, if given, is recorded with it and tells vectors of two versions
-    apart. Texts are sent with `query_prefix` or `passage_prefix` before them, as E5 and BGE want ("query: ").
-    `shape` is how a reranker is spoken to: "tei" (text-embeddings-inference) or "jina" (Jina, Cohere, vLLM). Key and
-    attestation as in a model's row.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_url: str = EMBEDDED
-    model: str = ""
-    revision: str = ""
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    shape: Literal["tei", "jina"] = "tei"
-    key_env: str | None = None
-    attestation: str | None = Field(default=None, min_length=10)
-    batch: int = Field(default=32, ge=1, le=2048)
-
-    @model_validator(mode="after")
-    def _named(self) -> Service:
-        if not self.model and self.base_url != EMBEDDED:
-            raise ValueError("model: give the name under which the service has its model")
-        self.row("service")
-        return self
-
-    def row(self, name: str) -> Model:
-        """The service as a row of the catalogue: what the guard and the keys look at. Raises `ValueError`."""
-        return Model(
-            name=name,
-            base_url=self.base_url,
-            served_as=self.model or None,
-            key_env=self.key_env,
-            attestation=self.attestation,
-        )
-
-
-class Retrieval(BaseModel):
-    """How a study's arms search: the lengths of passages in words, their overlap, and the services.
-
-    Without `embeddings` the embedded server embeds; it says which model it has.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    length: int = Field(default=160, ge=8, le=2000)
-    overlap: float = Field(default=0.25, ge=0, le=0.9)
-    embeddings: Service = Service()
-    rerank: Service | None = None
 
 
 class Budget(BaseModel):
@@ -211,8 +169,8 @@ class Study(BaseModel):
     `concurrency` is the number of requests in flight at one server (one base URL), whatever number of
     models it serves. `attempts` counts the first one. Without `arms` each task has its own: "full" where its cases come
     with documents ("clue-oracle" where the profile's protocol is that one), "closed-book" elsewhere. `retrieval` says
-    how its arms search. `base_url` is the endpoint of the models that have none of their own;
-    without it the catalogue's models are asked where compose.yaml publishes them.
+    how its arms search, `corpora` what they search besides the cases' own documents. `base_url` is the endpoint of the
+    models that have none of their own; without it the catalogue's models are asked where compose.yaml publishes them.
     `baselines` puts the embedded server's rows below the study's own models, so that every table has its floor.
     `pairs` names (biomedical, general) models; they are checked and recorded for a comparison. `budget` stops the
     asking before it is passed.
@@ -220,7 +178,7 @@ class Study(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    study: str = Field(pattern=_NAME)
     title: str = ""
     profile: str = "strict"
     models: tuple[Model, ...] = Field(min_length=1)
@@ -234,7 +192,14 @@ class Study(BaseModel):
     deadlines: Deadlines = Deadlines()
     budget: Budget = Budget()
     retrieval: Retrieval = Retrieval()
+    corpora: dict[Annotated[str, Field(pattern=_NAME)], CorpusChoice] = Field(default_factory=dict)
     seed: int | None = None
+
+    @property
+    def searched_corpora(self) -> dict[str, CorpusChoice]:
+        """The corpora that an arm searches, by name."""
+        named = {arm.corpus for arm in self.arms}
+        return {name: corpus for name, corpus in self.corpora.items() if name in named}
 
     @field_validator("arms")
     @classmethod
@@ -243,10 +208,15 @@ class Study(BaseModel):
         return arms
 
     @model_validator(mode="after")
-    def _reranked_by_a_service(self) -> Study:
+    def _searched_with_what_is_there(self) -> Study:
         for arm in self.arms:
             if arm.rerank and self.retrieval.rerank is None:
                 raise ValueError(f"arms: {arm.name!r} reranks, and `retrieval` names no service for `rerank`")
+            if arm.corpus is not None and arm.corpus not in self.corpora:
+                known = ", ".join(self.corpora) or "none"
+                raise ValueError(
+                    f"arms: {arm.name!r} searches the corpus {arm.corpus!r}; the study's `corpora`: {known}"
+                )
         return self
 
     @field_validator("models")
@@ -324,6 +294,8 @@ def _with_models(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         fields["models"] = tuple(as_composed(model) for model in models)
     if isinstance(fields.get("arms"), list):
         fields["arms"] = [_with_absolute_template(arm, "template", path.parent) for arm in fields["arms"]]
+    if isinstance(fields.get("corpora"), dict):
+        fields["corpora"] = {name: _with_absolute(one, path.parent, "path") for name, one in fields["corpora"].items()}
     if isinstance(fields.get("tasks"), list):
         fields["tasks"] = [_with_absolute_paths(_task_choice(task), path.parent) for task in fields["tasks"]]
     return fields
@@ -357,13 +329,18 @@ def _at(model: Model, base_url: str, path: Path) -> Model:
 def _with_absolute_paths(task: Any, folder: Path) -> Any:
     if not isinstance(task, dict):
         return task
-    fields = dict(task)
-    for key in ("data", "training"):
-        if isinstance(fields.get(key), str):
-            fields[key] = _absolute(folder, fields[key])
+    fields = _with_absolute(task, folder, "data", "training")
     if isinstance(fields.get("task"), str) and ".py" in fields["task"]:
         fields["task"] = str(_absolute(folder, fields["task"]))
     return fields
+
+
+def _with_absolute(row: Any, folder: Path, *keys: str) -> Any:
+    if not isinstance(row, dict):
+        return row
+    return {
+        key: _absolute(folder, value) if key in keys and isinstance(value, str) else value for key, value in row.items()
+    }
 
 
 def _with_absolute_template(row: Any, key: str, folder: Path) -> Any:
@@ -386,7 +363,10 @@ def _with_hint(error: ValidationError) -> str:
     if fault["type"] != "extra_forbidden":
         return line
     owners: dict[str, type[BaseModel]] = {"tasks": TaskChoice, "deadlines": Deadlines, "arms": Arm, "budget": Budget}
-    owners["retrieval"] = Service if len(fault["loc"]) > 2 else Retrieval
+    owners["corpora"] = CorpusChoice
+    owners["retrieval"] = Retrieval
+    if len(fault["loc"]) > 2 and fault["loc"][0] == "retrieval":
+        owners["retrieval"] = Qdrant if fault["loc"][1] == "qdrant" else Service
     owner = owners.get(str(fault["loc"][0]), Study)
     known = list(owner.model_fields)
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)

@@ -108,6 +108,26 @@ Choices = Callable[[Sample], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class TwoStep:
+    """How a task is done in two steps: the model names things, each is looked up, and it answers with what was found.
+
+    `prompt` is the first question (worked examples of the task itself are not shown), `fit` shortens it, `max_tokens`
+    bounds its answer. `named` reads the things off that answer, in their order. `pool` is what is looked through: the
+    texts that are searched, under ids of which one may have several, with the heading that a prompt shows of it.
+    `show` is the block of evidence that is put behind the task's own prompt: for each thing that was named the texts
+    found for it. `gold` are the ids in the pool that are right, for scoring only.
+    """
+
+    prompt: BuildPrompt
+    named: Callable[[str], Sequence[str]]
+    max_tokens: int
+    pool: Callable[[], Sequence[Document]]
+    show: Callable[[Sequence[tuple[str, Sequence[Document]]]], str]
+    gold: Callable[[Sample], Sequence[str]]
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One column of the results.
 
@@ -126,7 +146,7 @@ class Metric:
 
 
 _ASKING = ("shots", "max_tokens", "stop", "shots_from_head", "shuffled_by", "fit", "prompt_limit", "temperature")
-_HOOKS = ("evidence", "query", "gold", "oracle_fit")
+_HOOKS = ("evidence", "query", "gold", "oracle_fit", "two_step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +164,8 @@ class Rules:
 
     For arms with their own evidence: `evidence` builds the prompt from given documents or passages, `query` says what
     is searched for (by which worked examples are found, too), `gold` where the answer stands, for scoring and for
-    oracles only. `oracle_fit` shortens like `fit` but packs the documents with the answer first, and `protocol` names
-    the arm that the profile's own protocol is.
+    oracles only. `oracle_fit` shortens like `fit` but packs the documents with the answer first, `two_step` says how
+    the task is done in two steps, and `protocol` names the arm that the profile's own protocol is.
     """
 
     prompt: BuildPrompt
@@ -168,6 +188,7 @@ class Rules:
     query: Query | None = None
     gold: Gold | None = None
     oracle_fit: Fit | None = None
+    two_step: TwoStep | None = None
     protocol: Literal["full", "clue-oracle"] = "full"
 
     def asked_like(self, other: Rules) -> list[str]:
@@ -185,7 +206,8 @@ class Task:
     where a study names no data. `family` is the task whose score this one is a part of (LongHealth's T1, T2 and
     T3), itself if None. `takes_shots`: False where a worked example would give answers of other samples away. `pairs`
     gives a text of each sample and the longer one that it belongs to, for measuring how well a search finds that among
-    those of all samples. `evidence`, `query`, `gold` and `oracle_fit` as in `Rules`; they hold in every profile.
+    those of all samples. `evidence`, `query`, `gold`, `oracle_fit` and `two_step` as in `Rules`; they hold in every
+    profile.
     """
 
     name: str
@@ -209,6 +231,7 @@ class Task:
     query: Query | None = None
     gold: Gold | None = None
     oracle_fit: Fit | None = None
+    two_step: TwoStep | None = None
     pairs: Callable[[Sample], tuple[str, str]] | None = None
     family: str | None = None
     takes_shots: bool = True

@@ -60,12 +60,34 @@ def test_a_cell_without_an_answer_has_nothing_to_show() -> None:
     assert (shown.n, shown.right, shown.hit, shown.tokens) == (0, None, None, None)
 
 
+def test_a_metric_that_is_neither_right_nor_wrong_has_hits_and_no_quadrants() -> None:
+    scores: dict[int, dict[str, float | None]] = {position: {"f1": 0.5} for position in range(6)}
+    shown = shown_in(ANSWERS, scores, "")
+    assert (shown.right, shown.hit, dict(shown.quadrants)) == (None, 0.4, {})
+
+
+def test_what_a_search_took_is_the_mean_of_those_that_were_made_and_the_sum_of_a_samples() -> None:
+    answers = [
+        answered(0, evidence="bm25", retrieval="a", bounded="k", of=4, whole=0.5, recall=0.25, ndcg=0.75, rr=1.0),
+        answered(1, evidence="bm25", retrieval="b", bounded="budget", of=6, whole=1.0, recall=0.75, ndcg=0.25, rr=0.5),
+        answered(2, evidence="two-step", retrievals=["a", "b"], bounded="k"),
+        answered(3, evidence="none"),
+    ]
+    shown = shown_in(answers, {}, "accuracy", {"a": 1_000_000, "b": 3_000_000})
+    assert shown.search_ms == pytest.approx((1 + 3 + 4) / 3)
+    assert (shown.of, shown.whole, shown.recall, shown.ndcg, shown.rr) == (5, 0.75, 0.5, 0.5, 0.75)
+    assert shown.ended_by == {"k": 2, "budget": 1}
+    assert (shown.kind, shown.by) == ("bm25", "passages")
+
+
 def test_the_table_of_the_stage_alone() -> None:
     rows = [
         Measured("t", "bm25", 1000, 1000, 0.5, 0.75, 0.7, 0.625, 0.5, 0.51, 1.234),
         Measured("t", "oracle", 10, 0, None, None, None, None, None, None, None),
     ]
-    assert found_as_text(rows, 5).splitlines() == [
+    *table, empty, note = found_as_text(rows, 5).splitlines()
+    assert (empty, note.split(":")[0]) == ("", "hit")
+    assert table == [
         "task  arm     queries  known  hit@1  hit@5  recall@5  span recall@5  nDCG@10    MRR    ms",
         "────  ──────  ───────  ─────  ─────  ─────  ────────  ─────────────  ───────  ─────  ────",
         "t     bm25      1,000  100.0  0.500  0.750     0.700          0.625    0.500  0.510  1.23",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support import Server, running_server
-from tests.wire.raw_server import Answer, RawServer, raw_server
+from tests.wire.raw_server import NEVER_S, Answer, RawServer, raw_server
 from wardround.endpoints import retries
 from wardround.errors import EndpointError
 from wardround.retrieval.services import Reranker, TextEmbeddings, Vector
@@ -153,6 +153,16 @@ def test_a_busy_service_is_asked_again() -> None:
             )
 
     assert [vector.tolist() for vector in asyncio.run(ask())] == [[1.0], [2.0]]
+
+
+def test_a_service_is_waited_for_as_long_as_the_caller_says() -> None:
+    async def ask() -> None:
+        async with raw_server([NEVER_S]) as raw, Wire() as wire:
+            service = Service(base_url=raw.base_url, model="m")
+            await TextEmbeddings(service, raw.base_url, wire, attempts=1, whole_s=0.05).embed(["a"], "")
+
+    with pytest.raises(EndpointError, match=r"no whole answer within 0\.05 s"):
+        asyncio.run(ask())
 
 
 def test_a_key_that_the_service_repeats_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:

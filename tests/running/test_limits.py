@@ -80,7 +80,13 @@ def test_what_is_limited_by_nothing_is_asked_in_the_study_s_order_over_all_model
         models = [model_at(server, name) for name in ("baseline-lead", "baseline-overlap", "baseline-majority")]
         tasks = [{"task": task, "limit": 8} for task in BOTH]
         carry_out(tmp_path, models=models, tasks=tasks, concurrency=1)
-    planned = rows(tmp_path, "SELECT request FROM asks JOIN cells ON id = cell ORDER BY place, position")
+    planned = rows(
+        tmp_path,
+        # Hypotheses on one premise follow one another.
+        "SELECT request FROM (SELECT request, place, position, min(position) OVER (PARTITION BY cell, cluster) AS first"
+        " FROM asks JOIN cells ON cells.id = cell JOIN samples ON samples.id = asks.sample)"
+        " ORDER BY place, first, position",
+    )
     assert rows(tmp_path, "SELECT request FROM replies ORDER BY sent_ns") == planned
 
 

@@ -91,7 +91,7 @@ def test_only_the_block_of_evidence_differs_between_arms(tmp_path: Path) -> None
 def test_closed_book_shows_no_documents(tmp_path: Path) -> None:
     for one in of_arms(tmp_path, "longhealth_t1", ["closed-book"])["closed-book"]:
         assert "DOCUMENTS:\n(none)\n" in one.content
-        assert one.noted == {"evidence": "none", "hit": 0, "recall": 0, "span_recall": 0}
+        assert one.noted == {"evidence": "none", "hit": 0, "recall": 0, "span_recall": 0, "whole": 0}
 
 
 def test_full_shows_what_the_task_itself_does(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,19 @@ def at(server: Server, **fields: Any) -> dict[str, Any]:
     return {"base_url": server.base_url, "model": HASHED, **fields}
 
 
+def table_below(text: str, title: str) -> dict[str, dict[str, str]]:
+    """The rows of the table below the line that begins with `title`, by arm, and each by column."""
+    lines = text.splitlines()
+    begin = next(place for place, line in enumerate(lines) if line.startswith(title)) + 2
+    header, rules = lines[begin], lines[begin + 1]
+    spans = [match.span() for match in re.finditer("─+", rules)]
+    found = {}
+    for line in itertools.takewhile(str.strip, lines[begin + 2 :]):
+        row = {header[start:end].strip(): line[start:end].strip() for start, end in spans}
+        found[row["arm"]] = row
+    return found
+
+
 def evidence_of(run: Path) -> dict[str, list[dict[str, Any]]]:
     with Journal.open(run) as journal:
         return {cell.arm: [dict(one.evidence or {}) for one in journal.answers(cell.id)] for cell in journal.cells()}
@@ -44,16 +59,49 @@ def test_the_table_shows_hits_beside_accuracy_for_every_arm(tmp_path: Path) -> N
     study = write_study(tmp_path / "s.yaml", models=["baseline-overlap"], tasks=[TASK, "mednli"], arms=arms)
     done = wardround("run", study, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    table = done.stdout.split("What was shown beside what was answered", 1)[1]
-    rows = {line.split()[2]: line.split() for line in table.splitlines() if line.startswith("baseline-overlap")}
-    assert list(rows)[:6] == ["closed-book", "full", "bm25", "dense", "random-passages", "oracle"]
-    hits = {arm: float(cells[5]) for arm, cells in rows.items()}
+    rows = table_below(done.stdout, "What was shown beside what was answered")
+    assert list(rows) == ["closed-book", "full", "bm25", "dense", "random-passages", "oracle"]
+    hits = {arm: float(row["hit %"]) for arm, row in rows.items()}
     assert hits["closed-book"] == 0
     assert hits["full"] == hits["oracle"] == 100
     assert hits["bm25"] > hits["random-passages"]
-    for cells in rows.values():
-        assert sum(map(int, cells[7:11])) == 14
-    assert "mednli" not in table
+    units = ["–", "documents", "passages", "passages", "passages", "passages"]
+    assert [row["by"] for row in rows.values()] == units
+    for row in rows.values():
+        assert sum(int(row[name]) for name in ("grounded", "lucky", "ignored", "miss")) == 14
+        assert (row["metric"], row["task"]) == ("accuracy", "longhealth_t1")
+        assert 0 <= float(row["value"]) <= 100
+        # The fourteen questions are of one patient: of the spread nothing is known.
+        assert row["95 % interval"] == "–"
+    # By whole places all arms compare. Of passages no more stands there whole than was found in part, but for blanks.
+    for row in rows.values():
+        assert float(row["whole %"]) <= float(row["span recall %"]) + 0.5
+    assert rows["full"]["whole %"] == "100.0"
+    assert [row["nDCG@10"] == "–" for row in rows.values()] == [True, True, False, False, False, False]
+    took = table_below(done.stdout, "What the evidence took")
+    assert float(took["full"]["prompt tokens"].replace(",", "")) > float(took["bm25"]["prompt tokens"])
+    assert took["bm25"]["ended by"] == "budget 14"
+    assert float(took["bm25"]["k"]) < float(took["bm25"]["of"])
+    told = json.loads(wardround("report", "run", "--json", cwd=tmp_path).stdout)
+    of_arms = {row["arm"]: row["evidence"] for row in told if row["task"] == "longhealth_t1"}
+    assert {arm: f"{100 * one['hit']:.1f}" for arm, one in of_arms.items()} == {
+        arm: row["hit %"] for arm, row in rows.items()
+    }
+    assert (of_arms["bm25"]["by"], of_arms["bm25"]["ended_by"]) == ("passages", {"budget": 14})
+    assert not any("evidence" in row for row in told if row["task"] == "mednli")
+    assert "NO PLACEBO" not in done.stdout
+    assert "NO CEILING" not in done.stdout
+
+
+def test_a_missing_placebo_and_a_missing_ceiling_are_said(tmp_path: Path) -> None:
+    tasks = [{"task": "longhealth", "limit": 2}]
+    study = write_study(tmp_path / "s.yaml", tasks=tasks, arms=["closed-book", "bm25"])
+    lines = wardround("run", study, "--out", "run", cwd=tmp_path).stdout.splitlines()
+    for task in ("longhealth_t1", "longhealth_t2"):
+        assert sum(line.startswith(f"{task}: NO PLACEBO;") for line in lines) == 1
+        assert sum(line.startswith(f"{task}: NO CEILING;") for line in lines) == 1
+    # T3 has no answer among its documents: F is right.
+    assert any(line.startswith("longhealth_t3: no place of an answer is known") for line in lines)
 
 
 def test_a_second_run_searches_and_embeds_nothing_again(tmp_path: Path, server: Server) -> None:

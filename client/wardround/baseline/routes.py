@@ -96,7 +96,7 @@ class Routes:
     def _denied(self, call: Call) -> Whole | None:
         """What a request without the right key gets, where one is needed."""
         path = unquote(call.path)
-        if path != "/" and not path.startswith(("/v1/", "/openai/", "/generate")):
+        if path != "/" and not path.startswith(("/v1/", "/openai/", "/generate", "/rerank")):
             return None
         given = call.headers.get("authorization", "").removeprefix("Bearer ")
         if path.startswith("/openai/"):
@@ -106,7 +106,7 @@ class Routes:
         if path.startswith("/openai/"):
             return azure_api.denied()
         if not path.startswith("/v1/"):
-            # TGI says nothing at all.
+            # TGI and text-embeddings-inference say nothing at all.
             return Whole(401, b"")
         wrong = Refused("Incorrect API key provided.", status=401, code="invalid_api_key")
         return openai_api.refusal(wrong)

@@ -30,6 +30,7 @@ from wardround.reports.load import load_lines
 from wardround.running.planning import templates_of
 from wardround.running.preparing import prepare
 from wardround.running.round import sensitivity_of
+from wardround.running.stand_ins import stand_ins
 from wardround.study import Study, TaskChoice, load_study
 from wardround.task import Sensitivity
 
@@ -200,7 +201,8 @@ def _of_tasks(
         by_task = of_study(only, prepared, model.name, pinned, Path(folder) / "plan")
     workload = mixed(by_task, shares or dict.fromkeys(by_task, 1.0), wanted.seed, MIX_LENGTH)
     templates = tuple((digest, one.text) for digest, one in templates_of(only).items())
-    return replace(workload, templates=templates), [], kind
+    title = "; ".join([workload.title, *stand_ins(only, prepared)])
+    return replace(workload, title=title, templates=templates), [], kind
 
 
 def _file_of(name: str) -> str:

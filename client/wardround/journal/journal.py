@@ -19,22 +19,34 @@ from typing import Any
 from wardround.endpoints.replies import Failure, Params
 from wardround.errors import JournalError
 from wardround.journal.records import (
+    ANSWERS,
     Answered,
     Asked,
     Cell,
     Outcome,
     Row,
+    asked_with,
     canonical,
     failure_row,
     params_from_json,
-    params_to_dict,
     prompt_from_json,
     prompt_to_json,
     reply_from_row,
     reply_row,
+    request_key,
     sha256,
 )
-from wardround.journal.schema import JOURNAL_FILE, LOCK_FILE, SCHEMA, SCHEMA_VERSION, checked, connect, lock_folder
+from wardround.journal.schema import (
+    JOURNAL_FILE,
+    LOCK_FILE,
+    PENDING,
+    SCHEMA,
+    SCHEMA_VERSION,
+    checked,
+    connect,
+    entering,
+    lock_folder,
+)
 from wardround.task import Prompt, Sample
 
 
@@ -185,7 +197,7 @@ class Journal:
         Each row is kept once, whatever number of cells asks it, and needs to be in memory only while it is
         entered. A cell that asks exactly what it asked before keeps its scores; one that changed loses them.
         """
-        fixed = [(canonical(params_to_dict(cell.params)), canonical(dict(cell.identity)), cell.model) for cell in cells]
+        fixed: dict[int | None, list[tuple[str, str]]] = {}
         asks: list[list[tuple[Any, ...]]] = [[] for _ in cells]
         for position, row in enumerate(rows):
             sample_id = self._enter_sample(cells[0].task, row.sample)
@@ -193,10 +205,13 @@ class Journal:
             noted = (canonical(row.cut) if row.cut else None, canonical(row.evidence) if row.evidence else None)
             prompt_hash = sha256(body)
             self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (prompt_hash, body))
-            for cell_asks, (params, identity, model) in zip(asks, fixed, strict=True):
-                key = sha256(f"{identity}\n{prompt_hash}\n{params}")
+            if row.max_tokens not in fixed:
+                fixed[row.max_tokens] = [asked_with(cell, row.max_tokens) for cell in cells]
+            for cell_asks, cell, (identity, params) in zip(asks, cells, fixed[row.max_tokens], strict=True):
                 request = self._id_of(
-                    "requests", {"key": key}, {"model": model, "prompt": prompt_hash, "params": params}
+                    "requests",
+                    {"key": request_key(identity, prompt_hash, params)},
+                    {"model": cell.model, "prompt": prompt_hash, "params": params},
                 )
                 cell_asks.append((position, sample_id, request, *noted))
         for cell, cell_asks in zip(cells, asks, strict=True):
@@ -225,14 +240,11 @@ class Journal:
         )
 
     def _id_of(self, table: str, unique: Mapping[str, Any], rest: Mapping[str, Any]) -> int:
-        where = " AND ".join(f"{name} = ?" for name in unique)
-        found = self._db.execute(f"SELECT id FROM {table} WHERE {where}", tuple(unique.values())).fetchone()
-        if found:
-            return int(found[0])
-        fields = {**unique, **rest}
-        marks = ", ".join("?" * len(fields))
-        cursor = self._db.execute(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", tuple(fields.values()))
-        return int(cursor.lastrowid or 0)
+        insert, select = entering(table, tuple(unique), tuple(rest))
+        cursor = self._db.execute(insert, (*unique.values(), *rest.values()))
+        if cursor.rowcount == 1:
+            return int(cursor.lastrowid or 0)
+        return int(self._db.execute(select, tuple(unique.values())).fetchone()[0])
 
     def token_count(self, counter: str, digest: str) -> int | None:
         """How many tokens `counter` once found in the text with this hash, if it was asked."""
@@ -256,24 +268,26 @@ class Journal:
     def pending(self) -> list[tuple[int, str, list[int]]]:
         """The requests of the study that have no reply, as (request, model, cells), in the study's order.
 
-        A cell stands among the cells once for each of its samples that the request asks.
+        Samples of one cluster stand together: their prompts often begin alike, and a server keeps what it has read. A
+        cell stands among the cells once for each of its samples that the request asks.
         """
-        rows = self._db.execute(
-            "SELECT asks.request, cells.model, group_concat(cells.id) FROM asks"
-            " JOIN cells ON cells.id = asks.cell AND cells.place IS NOT NULL"
-            " WHERE NOT EXISTS (SELECT 1 FROM replies WHERE replies.request = asks.request)"
-            " GROUP BY asks.request ORDER BY min(cells.place), min(asks.position)"
-        )
-        return [(request, model, [int(cell) for cell in cells.split(",")]) for request, model, cells in rows]
+        return [
+            (request, model, [int(cell) for cell in cells.split(",")]) for request, model, cells in self.read(PENDING)
+        ]
 
     def request(self, request: int) -> tuple[Prompt, Params]:
         """What a request asks."""
-        prompt, params = self._db.execute(
-            "SELECT prompts.body, requests.params FROM requests JOIN prompts ON prompts.hash = requests.prompt"
-            " WHERE requests.id = ?",
-            (request,),
-        ).fetchone()
-        return prompt_from_json(prompt), params_from_json(params)
+        return self.requests([request])[request]
+
+    def requests(self, requests: Sequence[int]) -> dict[int, tuple[Prompt, Params]]:
+        """What some requests ask, at most some hundreds of them."""
+        marks = ", ".join("?" * len(requests))
+        rows = self._db.execute(
+            "SELECT requests.id, prompts.body, requests.params FROM requests"
+            f" JOIN prompts ON prompts.hash = requests.prompt WHERE requests.id IN ({marks})",
+            tuple(requests),
+        )
+        return {number: (prompt_from_json(prompt), params_from_json(params)) for number, prompt, params in rows}
 
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes down; when this returns they are on the disk. Raises `JournalError`."""
@@ -313,7 +327,7 @@ class Journal:
         rows = self._db.execute(
             "SELECT cells.id, count(asks.cell), count(replies.request) FROM cells"
             " LEFT JOIN asks ON asks.cell = cells.id LEFT JOIN replies ON replies.request = asks.request"
-            " WHERE cells.place IS NOT NULL GROUP BY cells.id"
+            f" AND {ANSWERS} WHERE cells.place IS NOT NULL GROUP BY cells.id"
         )
         return {cell: (samples, answered) for cell, samples, answered in rows}
 
@@ -327,7 +341,8 @@ class Journal:
             " (SELECT kind FROM failures WHERE failures.request = asks.request AND final"
             "  ORDER BY failures.id DESC LIMIT 1), asks.cut, asks.evidence"
             " FROM asks JOIN samples ON samples.id = asks.sample"
-            " LEFT JOIN replies ON replies.request = asks.request WHERE asks.cell = ? ORDER BY asks.position",
+            f" LEFT JOIN replies ON replies.request = asks.request AND {ANSWERS}"
+            " WHERE asks.cell = ? ORDER BY asks.position",
             (cell,),
         )
         for position, body, cluster, answered, *reply, kind, cut, evidence in rows:

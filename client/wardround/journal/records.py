@@ -5,12 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from wardround.endpoints.replies import Failure, Params, Reply
 from wardround.task import Message, Prompt, Sample
 from wardround.text import storable
+
+# Made once: `json.dumps` would make one for every value.
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+# The key of what an ask notes that says which of several steps its sample still awaits.
+AWAITS = "awaits"
+# And the one that names the request of the step before.
+FIRST = "first"
+# Of a reply joined to an ask: that it answers the sample, and not a step before that.
+ANSWERS = f"coalesce(json_extract(asks.evidence, '$.{AWAITS}'), '') = ''"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +64,15 @@ class Asked:
 class Row:
     """A sample with its prompt; `cut` says what evidence the prompt had to do without.
 
-    `evidence` is what an arm chose to show, as plain JSON values (docs/retrieval.md).
+    `evidence` is what an arm chose to show, as plain JSON values (docs/retrieval.md). If it has `AWAITS`, the prompt is
+    a first step: a reply to it does not answer the sample. `max_tokens` replaces the cell's limit of new tokens.
     """
 
     sample: Sample
     prompt: Prompt
     cut: tuple[str, ...] = ()
     evidence: Mapping[str, Any] | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +132,7 @@ def reply_from_row(row: Sequence[Any]) -> Reply:
 
 def canonical(value: Any) -> str:
     """JSON that is the same for the same value, fit to be stored."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return storable(text)
+    return storable(_encode(value))
 
 
 def sha256(text: str) -> str:
@@ -136,8 +149,8 @@ def prompt_to_json(prompt: Prompt) -> str:
 
 def prompt_from_json(body: str) -> Prompt:
     """And back."""
-    content = json.loads(body)
-    messages = tuple(Message(**message) for message in content["messages"])
+    content = orjson.loads(body)
+    messages = tuple(Message(message["role"], message["content"]) for message in content["messages"])
     return Prompt(messages, content["prefill"], tuple(content.get("choices", ())))
 
 
@@ -155,7 +168,19 @@ def params_to_dict(params: Params) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=64)
 def params_from_json(text: str) -> Params:
-    """And back."""
+    """And back; a study has few, and they are not changed by anyone."""
     content = json.loads(text)
     return Params(**{**content, "stop": tuple(content["stop"])})
+
+
+def asked_with(cell: Asked, max_tokens: int | None) -> tuple[str, str]:
+    """A cell's endpoint and parameters as JSON, with its own limit of new tokens or another one."""
+    params = cell.params if max_tokens is None else replace(cell.params, max_tokens=max_tokens)
+    return canonical(dict(cell.identity)), canonical(params_to_dict(params))
+
+
+def request_key(identity: str, prompt_hash: str, params: str) -> str:
+    """The key under which a request is kept once."""
+    return sha256(f"{identity}\n{prompt_hash}\n{params}")

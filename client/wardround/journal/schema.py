@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
 
 from wardround.errors import JournalError
@@ -57,6 +58,16 @@ CREATE TABLE scores (
   value REAL, PRIMARY KEY (cell, profile, position, metric)) WITHOUT ROWID;
 """
 
+# (request, model, cells) of what has no reply, those of one cluster together.
+PENDING = """
+SELECT request, model, group_concat(cell) FROM (
+  SELECT asks.request, cells.model, cells.id AS cell, cells.place, asks.position,
+    min(asks.position) OVER (PARTITION BY asks.cell, samples.cluster) AS first
+  FROM asks JOIN cells ON cells.id = asks.cell AND cells.place IS NOT NULL JOIN samples ON samples.id = asks.sample
+  WHERE NOT EXISTS (SELECT 1 FROM replies WHERE replies.request = asks.request))
+GROUP BY request ORDER BY min(place), min(first), min(position)
+"""
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file for one user at a time; raises `JournalError`."""
@@ -99,3 +110,15 @@ def lock_folder(folder: Path) -> int | None:
         os.close(lock)
         raise JournalError(f"another run is writing to {folder}; wait for it or choose --out") from error
     return lock
+
+
+@cache
+def entering(table: str, unique: tuple[str, ...], rest: tuple[str, ...]) -> tuple[str, str]:
+    """The statements that enter a row unless it is there, and that find it."""
+    fields = (*unique, *rest)
+    marks = ", ".join("?" * len(fields))
+    where = " AND ".join(f"{name} = ?" for name in unique)
+    return (
+        f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+        f"SELECT id FROM {table} WHERE {where}",
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wardround.catalogue import Price
 from wardround.journal.journal import Journal
+from wardround.journal.records import FIRST, Asked, Row, asked_with, prompt_to_json, request_key, sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,14 @@ _TOOK = (
 
 
 def took_in_cell(journal: Journal, cell: int) -> list[Took]:
-    """What each answered request of a cell took; a request that several of its samples ask stands once."""
-    query = f"SELECT {_TOOK} FROM replies WHERE request IN (SELECT request FROM asks WHERE cell = ?) ORDER BY request"
+    """What each answered request of a cell took; a request that several of its samples ask stands once.
+
+    The first questions of an arm of two steps are among them.
+    """
+    query = (
+        f"SELECT {_TOOK} FROM replies WHERE request IN (SELECT request FROM asks WHERE cell = ?1"
+        f" UNION SELECT json_extract(evidence, '$.{FIRST}') FROM asks WHERE cell = ?1) ORDER BY request"
+    )
     return [Took(*row) for row in journal.read(query, (cell,))]
 
 
@@ -74,6 +81,16 @@ def requests_of(journal: Journal, model: str) -> Iterator[tuple[int, str, str, s
         (model,),
     )
     yield from rows
+
+
+def reply_to(journal: Journal, cell: Asked, row: Row) -> tuple[int, str] | None:
+    """The request and the text of its reply, if a cell has asked this row's prompt before and was answered."""
+    identity, params = asked_with(cell, row.max_tokens)
+    key = request_key(identity, sha256(prompt_to_json(row.prompt)), params)
+    query = "SELECT request, text FROM replies JOIN requests ON requests.id = request WHERE key = ?"
+    for request, text in journal.read(query, (key,)):
+        return int(request), str(text)
+    return None
 
 
 def answered_keys(journal: Journal) -> set[str]:

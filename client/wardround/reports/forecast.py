@@ -24,6 +24,7 @@ def forecast(estimate: RunEstimate) -> list[str]:
         *_counted_by(estimate.models),
         f"new tokens: as many as the references have, {TOKENS_OF_A_CHOICE} for one of several choices, and all that a"
         " row grants for reasoning",
+        *(f"estimated for {line}" for line in estimate.stand_ins),
         *_against_budget(estimate),
     ]
 

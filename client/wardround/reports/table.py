@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from wardround.reports.numbers import counted, interval, percent, share
 from wardround.reports.results import CellResults
@@ -16,17 +17,24 @@ HEADER = ("model", "task", "arm", "n", "metric", "value", "95 % interval", "pars
 _NUMERIC = {"n", "value", "95 % interval", "parsed %", "failed", "cut"}
 
 
-def as_json(cells: Sequence[CellResults], usage: RunUsage | None = None) -> str:
+def as_json(
+    cells: Sequence[CellResults],
+    usage: RunUsage | None = None,
+    shown: Mapping[int, Mapping[str, Any]] | None = None,
+) -> str:
     """A list of objects: model, task, arm, profile, metric, value, ci_low, ci_high, n, parsed, failed.
 
     Values and intervals are shares from 0 to 1 (null where undefined), the last three are counts of samples. With
     `usage` each object also has what its cell took (the same for all metrics of a cell): requests,
     requests_without_tokens, prompt_tokens, output_tokens, cached_tokens, reasoning_share, latency_p50_s,
     latency_p95_s, ttft_p50_s, at_work_s, cost_usd, cost_per_1000_usd, cost_is_least; see `Usage`. Cells share
-    requests: what a model took in all is not their sum.
+    requests: what a model took in all is not their sum. `shown`, by cell: an object `evidence`, what the arm has shown;
+    see `retrieval.evidence_fields`.
     """
     rows = [
-        asdict(result) | (as_fields(usage.cells[cell.cell.id]) if usage else {})
+        asdict(result)
+        | (as_fields(usage.cells[cell.cell.id]) if usage else {})
+        | ({"evidence": shown[cell.cell.id]} if shown and cell.cell.id in shown else {})
         for cell in cells
         for result in cell.results
     ]

@@ -7,76 +7,25 @@
     POST {base_url}/rerank       {"model", "query", "documents": ["…"]}                    Jina, Cohere, vLLM ("jina")
                                  -> {"results": [{"index": 0, "relevance_score": 0.9}, …]}
 
-Keys are sent in headers and appear nowhere else; the caller has asked the guard, and hands in the wire it pinned.
+The caller has asked the guard, and hands in the wire it pinned.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.endpoints.dialects import failure_from
-from wardround.endpoints.keys import keys_of, without_secrets
-from wardround.endpoints.replies import Failure, FailureKind
-from wardround.endpoints.retries import ask_until_answered
-from wardround.errors import EndpointError
-from wardround.study import Service
+from wardround.retrieval.asking import ATTEMPTS, CONCURRENCY, WHOLE_S, AskedService
+from wardround.sources import Service
 from wardround.text import storable
-from wardround.wire import HttpAnswer, Wire, WireError
+from wardround.wire import Wire
 
 Vector = NDArray[np.float32]
-CONCURRENCY = 4
-ATTEMPTS = 6
-WHOLE_S = 120.0
-_KIND_OF_FAULT: dict[str, FailureKind] = {"connect": "connect", "timeout": "timeout", "broken": "broken_stream"}
-
-
-class _Asked:
-    """A service at `base_url`, asked with retries; raises `EndpointError` in one line, without the key."""
-
-    def __init__(self, service: Service, base_url: str, wire: Wire, *, what: str, attempts: int) -> None:
-        self._keys = keys_of(service.row(what))
-        self._wire = wire
-        self._base_url = base_url.rstrip("/")
-        self._what = what
-        self._attempts = attempts
-
-    async def post(self, route: str, body: Mapping[str, Any], *, at_root: bool = False) -> Any:
-        """The parsed answer."""
-        url = (self._base_url.removesuffix("/v1") if at_root else self._base_url) + route
-        content = storable(json.dumps(body, ensure_ascii=False)).encode()
-        headers = {"Content-Type": "application/json", **self._keys.headers}
-
-        async def ask() -> HttpAnswer | Failure:
-            try:
-                answer = await self._wire.post(url, content, headers=headers, whole_s=WHOLE_S)
-            except WireError as error:
-                return Failure(kind=_KIND_OF_FAULT[error.fault], words=error.detail, retryable=True)
-            if answer.status == 200:
-                return answer
-            return failure_from(answer.status, answer.body, answer.headers, self._keys.taken_out_of)
-
-        # Retries are written for replies of models, but look at failures only.
-        outcome, _ = await ask_until_answered(cast(Any, ask), attempts=self._attempts)
-        answer = cast(HttpAnswer | Failure, outcome)
-        if isinstance(answer, Failure):
-            status = f"HTTP {answer.status}: " if answer.status else ""
-            raise self.error(f"{status}{answer.words}")
-        try:
-            return json.loads(answer.body)
-        except (ValueError, RecursionError):
-            raise self.error("its answer is not JSON") from None
-
-    def error(self, words: str) -> EndpointError:
-        """One line that names the service."""
-        line = self._keys.taken_out_of(" ".join(words.split()))
-        return EndpointError(f"no {self._what} from {without_secrets(self._base_url)}: {line}")
 
 
 class TextEmbeddings:
@@ -86,9 +35,13 @@ class TextEmbeddings:
     `prompt_tokens` sums up what the service says that it read.
     """
 
-    def __init__(self, service: Service, base_url: str, wire: Wire, *, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self, service: Service, base_url: str, wire: Wire, *, attempts: int = ATTEMPTS, whole_s: float = WHOLE_S
+    ) -> None:
         self._service = service
-        self._asked = _Asked(service, base_url, wire, what="embeddings", attempts=attempts)
+        self._asked = AskedService(
+            service.row("embeddings"), base_url, wire, what="embeddings", attempts=attempts, whole_s=whole_s
+        )
         self.prompt_tokens = 0
 
     async def model(self) -> str:
@@ -139,9 +92,13 @@ class TextEmbeddings:
 class Reranker:
     """A service that scores texts against a query, `service` of a study, at `base_url`."""
 
-    def __init__(self, service: Service, base_url: str, wire: Wire, *, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self, service: Service, base_url: str, wire: Wire, *, attempts: int = ATTEMPTS, whole_s: float = WHOLE_S
+    ) -> None:
         self._service = service
-        self._asked = _Asked(service, base_url, wire, what="reranking", attempts=attempts)
+        self._asked = AskedService(
+            service.row("reranking"), base_url, wire, what="reranking", attempts=attempts, whole_s=whole_s
+        )
 
     async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
         """How well each text answers the query, by the service's own measure; raises `EndpointError`."""

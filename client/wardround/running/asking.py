@@ -105,7 +105,7 @@ def _queues(journal: Journal, endpoints: Mapping[str, Opened], spending: Spendin
         opened = endpoints[model]
         if opened.server not in queues:
             queues[opened.server] = ServerQueue(opened.server, spending)
-        queues[opened.server].lane(model, opened, journal).add(rank, request, cells)
+        queues[opened.server].lane(model, min(cells), opened, journal).add(rank, request, cells)
 
     def wake_all() -> None:
         # The budget is one for all of them.

@@ -36,6 +36,7 @@ from wardround.journal.usage import Took, answered_keys, cost_usd, keep_counts_o
 from wardround.running.budget import TOKENS_A_PROMPT, TOKENS_A_TURN
 from wardround.running.planning import Prepared, plan, prepare
 from wardround.running.spending import check_prices
+from wardround.running.stand_ins import stand_ins
 from wardround.study import Budget, Study
 from wardround.task import Prompt
 
@@ -80,13 +81,14 @@ class ModelEstimate:
 class RunEstimate:
     """The estimates of a study's models, its budget, and what the answers of earlier runs of the folder used up of it.
 
-    Sums leave out the embedded server's rows.
+    Sums leave out the embedded server's rows. `stand_ins` says in what the prompts reckoned with are not the run's.
     """
 
     models: tuple[ModelEstimate, ...]
     budget: Budget
     spent_usd: float
     spent_tokens: int
+    stand_ins: tuple[str, ...] = ()
 
     @property
     def asked(self) -> list[ModelEstimate]:
@@ -163,6 +165,7 @@ def estimate_run(study: Study, folder: Path) -> RunEstimate:
         budget=study.budget,
         spent_usd=sum(_spent_usd(model, before.took.get(model.name, [])) for model in asked),
         spent_tokens=sum(_tokens(took) for model in asked for took in before.took.get(model.name, [])),
+        stand_ins=tuple(stand_ins(study, prepared)),
     )
 
 

@@ -11,7 +11,10 @@ What was shown is noted with each ask:
     passages    what was shown, best first; `k` how many, `of` so many that were found
     tokens      of evidence, as the model counts
     bounded     what ended it: "budget", "k", "context" (the model's room is smaller than the budget) or "found"
-    hit, recall, span_recall, ndcg, rr, third      of what was shown, where it is known where the answer stands
+    hit, recall, span_recall, ndcg, rr, third      of what was shown, where it is known where the answer stands; nDCG
+                of the first ten passages, the others of all
+    whole       the share of what is known to hold the answer that stands in the prompt in whole stretches: the same
+                for passages and for documents, while `hit` asks passages for an overlap and documents for a stretch
 """
 
 from __future__ import annotations
@@ -31,19 +34,23 @@ from wardround.running.preparing import Prepared
 from wardround.study import Arm, Study
 from wardround.task import Document, Prompt, Sample
 
+NDCG_AT = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What an arm's search chose for a sample: passages, best first, or worked examples.
 
     `shots` is None where the arm leaves them as they are. `retrieval` is the key of what was searched in the journal,
-    "" if nothing was. `pool` are all passages there were to choose from.
+    "" if nothing was. `pool` are all passages there were to choose from. `documents` are those of the corpus that was
+    searched, by id; None where it was the sample's own.
     """
 
     passages: tuple[Passage, ...] = ()
     pool: tuple[Passage, ...] = ()
     shots: tuple[Sample, ...] | None = None
     retrieval: str = ""
+    documents: Mapping[str, Document] | None = None
 
 
 def arms_of(study: Study, one: Prepared) -> list[Arm]:
@@ -72,11 +79,17 @@ def suits(arm: Arm, one: Prepared) -> bool:
         return False
     if arm.shots_by in ("bm25", "dense") and rules.query is None:
         return False
-    if not any(sample.documents for sample in one.samples):
+    own = any(sample.documents for sample in one.samples)
+    if arm.corpus is not None:
+        searches = rules.query is not None or arm.evidence == "random-passages"
+        return not own and rules.evidence is not None and searches
+    if not own:
         return arm.evidence in ("own", "none")
     match arm.evidence:
         case "own" | "full":
             return True
+        case "two-step":
+            return rules.two_step is not None and arm.choice == "parse"
         case "clue-oracle":
             return rules.oracle_fit is not None
         case "truncated":
@@ -100,10 +113,13 @@ def row_in_arm(one: Prepared, arm: Arm, sample: Sample, chosen: Chosen, context:
         noted = {"shots_by": arm.shots_by, "shots": [shot.id for shot in shots]}
         if chosen.retrieval:
             noted["retrieval"] = chosen.retrieval
-    if arm.evidence == "own" or rules.evidence is None or not sample.documents:
-        return replace(fitted(rules, sample, shots, context, counter), evidence=noted or None)
-    if arm.shows_passages:
+    if arm.shows_passages and (sample.documents or arm.corpus is not None):
         return _with_passages(one, arm, sample, shots, chosen, context, counter, noted)
+    if arm.evidence == "own" or rules.evidence is None or not sample.documents:
+        if arm.evidence == "none" and rules.evidence is not None:
+            # Nothing to leave out, but it stands beside the arms that search a corpus.
+            noted["evidence"] = "none"
+        return replace(fitted(rules, sample, shots, context, counter), evidence=noted or None)
     bare = rules.evidence(sample, shots, ())
     if arm.evidence == "none":
         row = Row(sample, bare)
@@ -143,7 +159,7 @@ def _with_passages(
     def shown(number: int) -> tuple[Prompt, int]:
         if not number:
             return bare, 0
-        prompt = show(sample, shots, excerpts(sample.documents, offered[:number]))
+        prompt = show(sample, shots, excerpts(_documents_of(sample, chosen, offered), offered[:number]))
         return prompt, _tokens(prompt, counter) - base
 
     number = _first_guess(offered, most, counter)
@@ -171,8 +187,16 @@ def _with_passages(
         "bounded": bounded,
         **({"retrieval": chosen.retrieval} if chosen.retrieval else {}),
         **_quality(one, sample, offered[:number], chosen.pool),
+        **_whole_spans(one, sample, prompt, bare),
     }
     return Row(sample, prompt, cut, noted)
+
+
+def _documents_of(sample: Sample, chosen: Chosen, offered: Sequence[Passage]) -> Sequence[Document]:
+    """The documents that passages are of: the sample's own, or those of a corpus, with the best passage's first."""
+    if chosen.documents is None:
+        return sample.documents
+    return [chosen.documents[name] for name in dict.fromkeys(passage.document for passage in offered)]
 
 
 def _first_guess(offered: Sequence[Passage], most: int, counter: Counter) -> int:
@@ -198,7 +222,8 @@ def _whole(prompt: Prompt, counter: Counter) -> int:
 def excerpts(documents: Sequence[Document], passages: Iterable[Passage]) -> list[Document]:
     """Passages as a prompt shows them: in the documents' order, those that touch as one, under neutral headings.
 
-    A heading numbers the document as a prompt with all of them would, and names no file and no patient.
+    A heading numbers the document as a prompt with all of them would, and names no file and no patient; of a corpus's
+    document it has the title.
     """
     by_document: dict[str, list[Passage]] = {}
     for passage in passages:
@@ -207,9 +232,10 @@ def excerpts(documents: Sequence[Document], passages: Iterable[Passage]) -> list
     for number, document in enumerate(documents, start=1):
         for joined in _joined(by_document.get(document.id, [])):
             first, end = joined[0], max(passage.end for passage in joined)
-            dated = f" (last date before it: {first.dated})" if first.dated else ""
+            about = f"last date before it: {first.dated}" if first.dated else ""
+            about = f" ({document.heading or about})" if document.heading or about else ""
             text = document.text[first.start : end].strip()
-            found.append(Document(first.id, text, f"DOCUMENT {number}, EXCERPT{dated}"))
+            found.append(Document(first.id, text, f"DOCUMENT {number}, EXCERPT{about}"))
     return found
 
 
@@ -237,6 +263,17 @@ def at_random(pool: Sequence[Passage], *seeds: object) -> tuple[Passage, ...]:
     return tuple(pool[place] for place in sorted(range(len(pool)), key=keys.__getitem__))
 
 
+def some_at_random(pool: Sequence[Passage], number: int, *seeds: object) -> tuple[Passage, ...]:
+    """So many passages of a pool, or all of a smaller one, in an order drawn by the seeds alone."""
+    if len(pool) <= number:
+        return at_random(pool, *seeds)
+    draw = drawn_by(*seeds)
+    places: dict[int, None] = {}
+    while len(places) < number:
+        places[int(draw.random() * len(pool))] = None
+    return tuple(pool[place] for place in places)
+
+
 def drawn_by(*seeds: object) -> random.Random:
     """A source of numbers that the seeds alone determine."""
     digest = hashlib.sha256("\n".join(map(str, seeds)).encode("utf-8", "replace")).digest()
@@ -250,7 +287,8 @@ def _gold(one: Prepared, sample: Sample) -> Spans:
 def _quality(one: Prepared, sample: Sample, shown: Sequence[Passage], pool: Sequence[Passage]) -> Mapping[str, Any]:
     gold = _gold(one, sample)
     quality = quality_of(shown, gold, pool, len(shown))
-    if quality is None:
+    at_ten = quality_of(shown, gold, pool, NDCG_AT)
+    if quality is None or at_ten is None:
         return {}
     places = {document.id: place for place, document in enumerate(sample.documents)}
     in_prompt = sorted(shown, key=lambda passage: (places[passage.document], passage.start))
@@ -258,7 +296,7 @@ def _quality(one: Prepared, sample: Sample, shown: Sequence[Passage], pool: Sequ
         "hit": quality.hit,
         "recall": quality.recall,
         "span_recall": quality.span_recall,
-        "ndcg": quality.ndcg,
+        "ndcg": at_ten.ndcg,
         "rr": quality.reciprocal_rank,
         "third": third_of(in_prompt, gold),
     }
@@ -272,7 +310,7 @@ def _standing(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Ma
     """
     gold = _gold(one, sample)
     spans = [
-        (document.id, document.text[start:end])
+        (document.id, document.text[start:end].strip())
         for document in sample.documents
         for start, end in gold.get(document.id, ())
         if document.text[start:end].strip()
@@ -284,5 +322,11 @@ def _standing(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Ma
     return {
         "hit": float(bool(there)),
         "recall": len({name for name, _ in there}) / len({name for name, _ in spans}),
-        "span_recall": sum(len(text) for _, text in there) / sum(len(text) for _, text in spans),
+        "span_recall": (share := sum(len(text) for _, text in there) / sum(len(text) for _, text in spans)),
+        "whole": share,
     }
+
+
+def _whole_spans(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Mapping[str, Any]:
+    """What `_standing` says of any prompt: by it arms of passages and arms of documents can be held side by side."""
+    return {name: value for name, value in _standing(one, sample, prompt, bare).items() if name == "whole"}

@@ -16,6 +16,7 @@ from wardround.endpoints.guard import addresses_of
 from wardround.journal import Journal
 from wardround.journal.retrievals import found_before
 from wardround.retrieval import Passage, Quality, quality_of
+from wardround.running.corpora import read_corpora
 from wardround.running.evidence import Chosen, suits
 from wardround.running.preparing import Prepared, prepare, read_samples
 from wardround.running.retrieving import retrieve
@@ -55,10 +56,11 @@ async def measure(study: Study, folder: Path, *, k: int = 10, attested: bool = F
     """
     prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
     with Journal.create(folder) as journal:
+        corpora = read_corpora(study, prepared)
         pinned = addresses_of(permits_of(study, prepared, None, attested))
         # A task that no arm suits may have pairs all the same.
         searched = [one for one in prepared if not study.arms or any(suits(arm, one) for arm in study.arms)]
-        retrieved = await retrieve(study, journal, searched, pinned)
+        retrieved = await retrieve(study, journal, searched, pinned, corpora)
         found = [
             _measured(one, arm.name, retrieved[one.label, arm.name], journal, k)
             for one in searched
@@ -96,7 +98,7 @@ async def _of_pairs(one: Prepared, by: str, searcher: Searcher, journal: Journal
     samples = read_samples(one.task, one.data)
     pairs = {sample.id: one.task.pairs(sample) for sample in samples}
     pool = pool_of({name: longer for name, (_, longer) in pairs.items()})
-    await searcher.embed(by, [pool], [shorter for shorter, _ in pairs.values()])
+    await searcher.prepare(by, [(pool, shorter) for shorter, _ in pairs.values()])
     passages = {name: Passage(name, 0, 0, max(1, len(longer)), longer) for name, (_, longer) in pairs.items()}
     rows, took_ns = [], []
     with journal.transaction():

@@ -7,7 +7,8 @@ was stopped goes on where it was, and a study of a hundred thousand long prompts
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from wardround.running.evidence import Chosen, arms_of, row_in_arm
 from wardround.running.preparing import Prepared as Prepared
 from wardround.running.preparing import prepare as prepare
 from wardround.running.retrieving import Retrieved, retrieve_here
+from wardround.running.two_step import TwoSteps, awaits_second
 from wardround.study import Arm, Study
 from wardround.task import Prompt, Rules
 from wardround.text import storable
@@ -56,16 +58,35 @@ def plan(
         if not any(arm in arms for arms in of_tasks.values()):
             raise StudyError(f"arm {arm.name!r} suits none of the study's tasks; take it out or add a task that has it")
     chosen = retrieve_here(study, journal, prepared) if retrieved is None else retrieved
+    with _counting(journal) as counted, journal.transaction():
+        journal.begin_plan()
+        for one in prepared:
+            for arm in of_tasks[one.label]:
+                _plan_arm(study, journal, one, arm, chosen.get((one.label, arm.name)), counted, pinned)
+        journal.put_manifest(manifest)
+
+
+def plan_second_steps(
+    study: Study, journal: Journal, prepared: Sequence[Prepared], pinned: Mapping[str, Sequence[str]] | None
+) -> bool:
+    """Enter the second questions of those samples whose first ones were answered since; whether there are any."""
+    if not awaits_second(journal):
+        return False
+    with _counting(journal) as counted, journal.transaction():
+        for one in prepared:
+            for arm in arms_of(study, one):
+                if arm.evidence == "two-step":
+                    _plan_two_steps(study, journal, one, arm, _cells(study, one, arm), counted, pinned)
+    return True
+
+
+@contextmanager
+def _counting(journal: Journal) -> Iterator[Counted]:
+    """What is counted meanwhile, kept in the journal at the end, also where planning failed: it was asked for once."""
     counted: Counted = {}
     try:
-        with journal.transaction():
-            journal.begin_plan()
-            for one in prepared:
-                for arm in of_tasks[one.label]:
-                    _plan_arm(study, journal, one, arm, chosen.get((one.label, arm.name)), counted, pinned)
-            journal.put_manifest(manifest)
+        yield counted
     finally:
-        # Also where planning failed: what a server has counted need not be counted again.
         with journal.transaction():
             for (counter, digest), (name, tokens) in counted.items():
                 journal.keep_token_count(counter, name, digest, tokens)
@@ -117,6 +138,11 @@ def _plan_arm(
     pinned: Mapping[str, Sequence[str]] | None,
 ) -> None:
     """Models that count tokens alike and have as much room get the same prompts, which are built once."""
+    cells = _cells(study, one, arm)
+    journal.place_cells(cells)
+    if arm.evidence == "two-step":
+        _plan_two_steps(study, journal, one, arm, cells, counted, pinned)
+        return
     bounded = one.rules.fit is not None or arm.evidence_tokens is not None
     alike: dict[tuple[str, int | None, bool], tuple[_Counter, list[str]]] = {}
     for model in study.models:
@@ -127,7 +153,33 @@ def _plan_arm(
         continues = model.prefill == "continue" or arm.choice != "logprobs"
         key = (counter.key, context, continues) if bounded else ("", None, continues)
         alike.setdefault(key, (counter, []))[1].append(model.name)
-    cells = [
+    for (_, context, continues), (counter, names) in alike.items():
+        rows = (
+            _in_arm(row_in_arm(one, arm, sample, found, context, counter), arm, one.rules, continues=continues)
+            for sample, found in zip(one.samples, chosen or itertools.repeat(Chosen()), strict=False)
+        )
+        journal.plan_cells([cell for cell in cells if cell.model in names], rows)
+
+
+def _plan_two_steps(
+    study: Study,
+    journal: Journal,
+    one: Prepared,
+    arm: Arm,
+    cells: Sequence[Asked],
+    counted: Counted,
+    pinned: Mapping[str, Sequence[str]] | None,
+) -> None:
+    """No two models share these prompts: each is shown what it named itself."""
+    steps = TwoSteps(journal, one, arm)
+    for model, cell in zip(study.models, cells, strict=True):
+        counter = _Counter(model, journal, counted, pinned)
+        context = None if model.context is None else model.context - model.reasoning_tokens
+        journal.plan_cells([cell], (steps.row(cell, sample, context, counter) for sample in one.samples))
+
+
+def _cells(study: Study, one: Prepared, arm: Arm) -> list[Asked]:
+    return [
         Asked(
             model=model.name,
             task=one.label,
@@ -140,13 +192,6 @@ def _plan_arm(
         )
         for model in study.models
     ]
-    journal.place_cells(cells)
-    for (_, context, continues), (counter, names) in alike.items():
-        rows = (
-            _in_arm(row_in_arm(one, arm, sample, found, context, counter), arm, one.rules, continues=continues)
-            for sample, found in zip(one.samples, chosen or itertools.repeat(Chosen()), strict=False)
-        )
-        journal.plan_cells([cell for cell in cells if cell.model in names], rows)
 
 
 class _Counter:

@@ -1,16 +1,24 @@
-"""What is left to ask: one queue a server, and in it a lane for each of its models.
+"""What is left to ask: one queue a server, and in it a lane for each cell of the study.
 
-Requests are taken in the study's order, over all lanes. A lane whose endpoint keeps a request waiting, for a limit of
-its own or a rest that its server asked for, is passed over, so that it holds up one slot of the server and not all.
+Requests are taken in the order in which the journal has them: the study's, with clusters together. A lane whose
+endpoint keeps a request waiting, for a limit of its own or a rest that its server asked for, is passed over, so that it
+holds up one slot of the server and not all.
+
+Two things change that order. A prompt whose beginning the server is reading for the first time, for another request, is
+passed over for one of the next whose beginning is not: one request fills the prefix cache, and those that share the
+beginning find it there. And when what is left would take little more than the longest request, the lanes whose requests
+took longest go first: a long request that is begun last would keep a server with many places busy with one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wardround.endpoints.limits import Gated
+from wardround.endpoints.replicas import Replicas
 from wardround.endpoints.replies import Failure, Params, Reply
 from wardround.journal import Journal
 from wardround.running.connecting import Opened
@@ -19,8 +27,14 @@ from wardround.task import Prompt
 
 # A server that is gone fails every request after all its attempts; that is noticed once, not a thousand times.
 GONE_AFTER = 16
-# So many requests of a model with replicas are looked through for one that goes well with a free replica.
+# So many requests of a lane are looked through for one that goes well with a free replica, or with the prefix cache.
 LOOKED_THROUGH = 64
+READ_AT_ONCE = 32
+# What is left counts as the end when all places together need no more than so many times the longest request for it.
+LONGEST_LEFT = 2.0
+# Beginnings are told apart by pieces of so many characters, and so many pieces are remembered.
+PIECE_CHARACTERS = 2048
+PIECES_KNOWN = 16_384
 
 
 @dataclass(slots=True, eq=False)
@@ -35,15 +49,64 @@ class Request:
     prompt: Prompt
     params: Params
     reserved: Reserved | None = None
+    lane: Lane | None = None
+    pieces: Sequence[int] = ()
+
+
+class Beginnings:
+    """The beginnings of prompts that one model has read, and those that it is reading for the first time."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, None] = {}
+        self._under_way: Counter[int] = Counter()
+
+    def being_read(self, pieces: Sequence[int]) -> bool:
+        """Whether a request under way shares more of a prompt than has been read before."""
+        for piece in pieces:
+            if piece not in self._read:
+                return piece in self._under_way
+        return False
+
+    def begin(self, pieces: Sequence[int]) -> None:
+        """A request with these pieces is sent."""
+        self._under_way.update(pieces)
+
+    def end(self, pieces: Sequence[int], *, read: bool) -> None:
+        """It has ended; `read`: in a reply."""
+        for piece in pieces:
+            self._under_way[piece] -= 1
+            if self._under_way[piece] <= 0:
+                del self._under_way[piece]
+            if read:
+                self._read.pop(piece, None)
+                self._read[piece] = None
+        while len(self._read) > PIECES_KNOWN:
+            del self._read[next(iter(self._read))]
+
+
+def pieces_of(prompt: Prompt) -> tuple[int, ...]:
+    """A prompt's whole pieces from its beginning, each as the hash of itself and all before it."""
+    if sum(len(message.content) for message in prompt.messages) < PIECE_CHARACTERS:
+        return ()
+    text = "\n".join(f"{message.role}\n{message.content}" for message in prompt.messages)
+    pieces: list[int] = []
+    last = 0
+    for start in range(0, len(text) - PIECE_CHARACTERS + 1, PIECE_CHARACTERS):
+        last = hash((last, text[start : start + PIECE_CHARACTERS]))
+        pieces.append(last)
+    return tuple(pieces)
 
 
 class Lane:
-    """What is left to ask one model, in order."""
+    """What is left to ask one model of one cell, in order."""
 
-    def __init__(self, model: str, endpoint: Gated, journal: Journal) -> None:
+    def __init__(self, model: str, endpoint: Gated, journal: Journal, beginnings: Beginnings) -> None:
         self.model = model
         self.endpoint = endpoint
         self._journal = journal
+        self._beginnings = beginnings
+        self._answered = 0
+        self._took_s = 0.0
         self._left: deque[tuple[int, int, list[int]]] = deque()
         self._read: list[Request] = []
 
@@ -55,24 +118,58 @@ class Lane:
         return len(self._read) + len(self._left)
 
     @property
-    def rank(self) -> int:
-        """The first request's place in the study."""
-        return self._read[0].rank if self._read else self._left[0][0]
+    def usual_s(self) -> float | None:
+        """How long its requests took so far, at the mean; None if there was no reply yet."""
+        return self._took_s / self._answered if self._answered else None
 
     def first(self) -> Request:
-        """The first of the next requests that suits the endpoint now; where none does, the first."""
+        """The first of the next requests that suits the endpoint now and shares no beginning that is just being read.
+
+        Where there is none, the first that suits, else the first: no place is kept empty for it.
+        """
+        suiting: Request | None = None
         for place in range(min(len(self), LOOKED_THROUGH)):
             if place == len(self._read):
-                rank, request, cells = self._left.popleft()
-                prompt, params = self._journal.request(request)
-                self._read.append(Request(request, cells, rank, self.model, self.endpoint, prompt, params))
-            if self.endpoint.suits(self._read[place].prompt):
-                return self._read[place]
-        return self._read[0]
+                self._read_more()
+            request = self._read[place]
+            if not self.endpoint.suits(request.prompt):
+                continue
+            if not self._beginnings.being_read(request.pieces):
+                return request
+            suiting = suiting or request
+        return suiting or self._read[0]
 
     def take(self, request: Request) -> None:
-        """Remove what `first` gave."""
+        """Remove what `first` gave: it is sent."""
         self._read.remove(request)
+        self._beginnings.begin(request.pieces)
+
+    def note(self, request: Request, outcome: Reply | Failure) -> None:
+        """Take note of how long a request took."""
+        self._beginnings.end(request.pieces, read=isinstance(outcome, Reply))
+        if isinstance(outcome, Reply):
+            self._answered += 1
+            self._took_s += (outcome.done_ns - outcome.sent_ns) / 1e9
+
+    def _read_more(self) -> None:
+        some = [self._left.popleft() for _ in range(min(READ_AT_ONCE, len(self._left)))]
+        asked = self._journal.requests([request for _, request, _ in some])
+        for rank, request, cells in some:
+            prompt, params = asked[request]
+            self._read.append(
+                Request(
+                    id=request,
+                    cells=cells,
+                    rank=rank,
+                    model=self.model,
+                    endpoint=self.endpoint,
+                    prompt=prompt,
+                    params=params,
+                    lane=self,
+                    # Replicas see to it themselves that those that begin alike meet in one cache.
+                    pieces=() if isinstance(self.endpoint, Replicas) else pieces_of(prompt),
+                )
+            )
 
 
 class ServerQueue:
@@ -83,16 +180,21 @@ class ServerQueue:
         self.concurrency = 1
         self._connections_failed = 0
         self._spending = spending
-        self._lanes: dict[str, Lane] = {}
+        # In the study's order: the requests of a cell follow one another.
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._beginnings: dict[str, Beginnings] = {}
+        self._longest_first: list[Lane] | None = None
+        self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def lane(self, model: str, opened: Opened, journal: Journal) -> Lane:
-        """The model's lane, made if needed."""
-        if model not in self._lanes:
-            self._lanes[model] = Lane(model, opened.endpoint, journal)
+    def lane(self, model: str, cell: int, opened: Opened, journal: Journal) -> Lane:
+        """The lane of a cell, made if needed; to be made in the study's order."""
+        if (model, cell) not in self._lanes:
+            beginnings = self._beginnings.setdefault(model, Beginnings())
+            self._lanes[model, cell] = Lane(model, opened.endpoint, journal, beginnings)
             self.concurrency = max(self.concurrency, opened.concurrency)
             opened.endpoint.call_when_free(self.wake)
-        return self._lanes[model]
+        return self._lanes[model, cell]
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -106,6 +208,8 @@ class ServerQueue:
         """Take note of how a request ended: whether there is anything left to connect to."""
         unreachable = isinstance(outcome, Failure) and outcome.kind == "connect" and request.endpoint.cut_off
         self._connections_failed = self._connections_failed + 1 if unreachable else 0
+        if request.lane is not None:
+            request.lane.note(request, outcome)
 
     async def next(self) -> Request | None:
         """The next request that can be asked, its cost reserved; None when there is none, and will be none.
@@ -135,10 +239,11 @@ class ServerQueue:
         if self.gone:
             return None, False
         later = False
-        lanes = [lane for lane in self._lanes.values() if lane]
-        if len(lanes) > 1:
-            lanes.sort(key=lambda lane: lane.rank)
-        for lane in lanes:
+        if self.concurrency > 1 and len(self._lanes) > 1 and self._taken % self.concurrency == 0:
+            self._look_at_the_end()
+        for lane in self._longest_first or self._lanes.values():
+            if not lane:
+                continue
             if lane.endpoint.busy:
                 later = True
                 continue
@@ -146,6 +251,20 @@ class ServerQueue:
             request.reserved = self._spending.reserve(lane.model, request.prompt, request.params)
             if request.reserved is not None:
                 lane.take(request)
+                self._taken += 1
                 return request, True
             later |= self._spending.awaited
         return None, later
+
+    def _look_at_the_end(self) -> None:
+        """Have the longest requests go first from here on, if what is left is little more than they alone take."""
+        self._lanes = {key: lane for key, lane in self._lanes.items() if lane}
+        known = [took_s for lane in self._lanes.values() if (took_s := lane.usual_s) is not None]
+        if not known:
+            return
+        # What is not known yet may be as long as anything that is.
+        expected = [(max(known) if lane.usual_s is None else lane.usual_s, lane) for lane in self._lanes.values()]
+        left_s = sum(took_s * len(lane) for took_s, lane in expected)
+        if left_s <= LONGEST_LEFT * self.concurrency * max(took_s for took_s, _ in expected):
+            expected.sort(key=lambda one: -one[0])
+            self._longest_first = [lane for _, lane in expected]

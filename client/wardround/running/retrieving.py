@@ -3,7 +3,8 @@
 For every arm that searches, and every sample, it is chosen here which passages or worked examples the prompts may show,
 the best first; every model gets the same.
 
-A case is searched for in exactly the documents that the arm "full" shows of it, those of other patients included.
+A case is searched for in exactly the documents that the arm "full" shows of it, those of other patients included; or
+in a corpus, for arms that name one.
 Worked examples come of the training file alone; those of the same patient or premise, the sample itself and
 near-duplicates of it are left out. Where a search finds too few, the first of the file that are not left out stand in.
 """
@@ -21,9 +22,10 @@ from wardround.journal.retrievals import Found, KeptPassage, found_before, keep_
 from wardround.retrieval import Passage, passages_of
 from wardround.retrieval.lexical import words_of
 from wardround.retrieval.services import Reranker
-from wardround.running.evidence import Chosen, arms_of, at_random, drawn_by, gold_passages
+from wardround.running.corpora import SearchedCorpus, read_corpora
+from wardround.running.evidence import Chosen, arms_of, at_random, drawn_by, gold_passages, some_at_random
 from wardround.running.preparing import Prepared, read_samples
-from wardround.running.searching import RERANKED, Pool, Searcher, Services, open_services, pool_of
+from wardround.running.searching import DEPTH, RERANKED, Pool, Searcher, Services, open_services, pool_of
 from wardround.study import Arm, Service, Study
 from wardround.task import Document, Sample
 
@@ -36,7 +38,11 @@ _RERANKING_AT_ONCE = 4
 
 
 async def retrieve(
-    study: Study, journal: Journal, prepared: Sequence[Prepared], pinned: Mapping[str, Sequence[str]]
+    study: Study,
+    journal: Journal,
+    prepared: Sequence[Prepared],
+    pinned: Mapping[str, Sequence[str]],
+    corpora: Mapping[str, SearchedCorpus],
 ) -> Retrieved:
     """Search for every arm of `study` that does, at services pinned to the addresses that the guard checked.
 
@@ -46,9 +52,9 @@ async def retrieve(
         searcher = Searcher(journal, services)
         found: dict[tuple[str, str], Sequence[Chosen]] = {}
         for one in prepared:
-            choosing = _Choosing(study, journal, one, searcher, services)
+            choosing = _Choosing(study, journal, one, searcher, services, corpora)
             for arm in arms_of(study, one):
-                await choosing.embed(arm)
+                await choosing.prepare(arm)
                 chosen = choosing.chosen(arm)
                 if arm.rerank:
                     chosen = await choosing.reranked(arm, chosen)
@@ -59,10 +65,10 @@ async def retrieve(
 
 def retrieve_here(study: Study, journal: Journal, prepared: Sequence[Prepared]) -> Retrieved:
     """The same without any service, for plans of which nothing is asked: what needs one is found by words instead."""
-    searcher = Searcher(journal, None)
+    searcher, corpora = Searcher(journal, None), read_corpora(study, prepared)
     found: dict[tuple[str, str], Sequence[Chosen]] = {}
     for one in prepared:
-        choosing = _Choosing(study, journal, one, searcher, None)
+        choosing = _Choosing(study, journal, one, searcher, None, corpora)
         for arm in arms_of(study, one):
             if chosen := choosing.chosen(arm):
                 found[one.label, arm.name] = chosen
@@ -73,26 +79,34 @@ class _Choosing:
     """Chooses passages and worked examples for the samples of a task."""
 
     def __init__(
-        self, study: Study, journal: Journal, one: Prepared, searcher: Searcher, services: Services | None
+        self,
+        study: Study,
+        journal: Journal,
+        one: Prepared,
+        searcher: Searcher,
+        services: Services | None,
+        corpora: Mapping[str, SearchedCorpus],
     ) -> None:
         self._study = study
         self._journal = journal
         self._one = one
         self._searcher = searcher
         self._services = services
+        self._corpora = corpora
         self._passages: dict[Document, list[Passage]] = {}
         self._pools: dict[tuple[Document, ...], tuple[Pool, dict[str, Passage]]] = {}
         self._training: tuple[Sequence[Sample], Pool] | None = None
         self._words: dict[str, frozenset[str]] = {}
 
-    async def embed(self, arm: Arm) -> None:
+    async def prepare(self, arm: Arm) -> None:
         """Have the vectors that an arm needs, if it needs any."""
         samples = self._one.samples
         if arm.evidence in ("dense", "hybrid"):
-            pools = {pool.hash: pool for pool, _ in map(self._searched, samples)}
-            await self._searcher.embed(arm.evidence, pools.values(), map(self._query, samples))
+            wanted = [(self._searched(arm, sample)[0], self._query(sample)) for sample in samples]
+            await self._searcher.prepare(arm.evidence, wanted)
         if arm.shots_by == "dense":
-            await self._searcher.embed("dense", [self._shots_pool(arm)[1]], map(self._query, samples))
+            pool = self._shots_pool(arm)[1]
+            await self._searcher.prepare("dense", [(pool, self._query(sample)) for sample in samples])
 
     def chosen(self, arm: Arm) -> list[Chosen]:
         """What an arm chooses for each sample; empty if it chooses nothing."""
@@ -100,6 +114,11 @@ class _Choosing:
             with self._journal.transaction():
                 found = [self._with_passages(arm, sample) for sample in self._one.samples]
                 keep_passages(self._journal, (_kept(one) for some in self._passages.values() for one in some))
+                if arm.corpus is not None:
+                    # Of a corpus only what was found: all of it may be gigabytes.
+                    keep_passages(
+                        self._journal, {passage: _kept(passage) for one in found for passage in one.passages}.values()
+                    )
                 return found
         if arm.shots_by in ("random", "bm25", "dense"):
             with self._journal.transaction():
@@ -115,7 +134,7 @@ class _Choosing:
         asked: dict[str, tuple[Sample, Chosen]] = {}
         keys = []
         for sample, one in zip(self._one.samples, chosen, strict=True):
-            keys.append(retrieval_key(by, self._searched(sample)[0].hash, self._query(sample)))
+            keys.append(retrieval_key(by, self._searched(arm, sample)[0].hash, self._query(sample)))
             asked.setdefault(keys[-1], (sample, one))
         orders: dict[str, Found] = {}
         waiting = iter(asked.items())
@@ -123,7 +142,7 @@ class _Choosing:
         async def work() -> None:
             for key, (sample, one) in waiting:
                 known = found_before(self._journal, key)
-                orders[key] = known or await self._reranked_once(reranker, by, sample, one)
+                orders[key] = known or await self._reranked_once(reranker, by, arm, sample, one)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -133,7 +152,7 @@ class _Choosing:
             raise failed.exceptions[0] from None
         return [_ordered(one, orders[key], key) for one, key in zip(chosen, keys, strict=True)]
 
-    async def _reranked_once(self, reranker: Reranker, by: str, sample: Sample, one: Chosen) -> Found:
+    async def _reranked_once(self, reranker: Reranker, by: str, arm: Arm, sample: Sample, one: Chosen) -> Found:
         first = one.passages[:RERANKED]
         begun = time.perf_counter_ns()
         scores = await reranker.scores(self._query(sample), [passage.text for passage in first])
@@ -141,15 +160,17 @@ class _Choosing:
         ranked = sorted(zip(first, scores, strict=True), key=lambda scored: -scored[1])
         found = Found(tuple((passage.id, round(score, 6)) for passage, score in ranked), took_ns)
         with self._journal.transaction():
-            keep_found(self._journal, by, self._searched(sample)[0].hash, self._query(sample), found)
+            keep_found(self._journal, by, self._searched(arm, sample)[0].hash, self._query(sample), found)
         return found
 
     def _query(self, sample: Sample) -> str:
         assert self._one.rules.query is not None
         return self._one.rules.query(sample)
 
-    def _searched(self, sample: Sample) -> tuple[Pool, dict[str, Passage]]:
-        """The passages of a sample's documents, whatever their order in it."""
+    def _searched(self, arm: Arm, sample: Sample) -> tuple[Pool, Mapping[str, Passage]]:
+        """The passages of the arm's corpus, or else of a sample's documents, whatever their order in it."""
+        if arm.corpus is not None:
+            return self._corpora[arm.corpus].pool, self._corpora[arm.corpus].passages
         documents = sorted(sample.documents, key=lambda document: document.id)
         known = tuple(documents)
         if known not in self._pools:
@@ -164,7 +185,9 @@ class _Choosing:
         return self._passages[document]
 
     def _with_passages(self, arm: Arm, sample: Sample) -> Chosen:
-        pool, passages = self._searched(sample)
+        if arm.corpus is not None:
+            return self._with_passages_of_corpus(arm, self._corpora[arm.corpus], sample)
+        pool, passages = self._searched(arm, sample)
         everything = tuple(passages.values())
         if arm.evidence == "oracle-spans":
             return Chosen(gold_passages(self._one, sample, everything), everything)
@@ -172,6 +195,14 @@ class _Choosing:
             return Chosen(at_random(everything, self._study.seed, arm.seed, sample.id), everything)
         key, found = self._searcher.search(arm.evidence, pool, self._query(sample))
         return Chosen(tuple(passages[name] for name, _ in found.hits), everything, retrieval=key)
+
+    def _with_passages_of_corpus(self, arm: Arm, corpus: SearchedCorpus, sample: Sample) -> Chosen:
+        if arm.evidence == "random-passages":
+            drawn = some_at_random(corpus.everything, DEPTH, self._study.seed, arm.seed, sample.id)
+            return Chosen(drawn, corpus.everything, documents=corpus.documents)
+        key, found = self._searcher.search(arm.evidence, corpus.pool, self._query(sample))
+        passages = tuple(corpus.passages[name] for name, _ in found.hits)
+        return Chosen(passages, corpus.everything, retrieval=key, documents=corpus.documents)
 
     def _with_shots(self, arm: Arm, sample: Sample) -> Chosen:
         samples, pool = self._shots_pool(arm)

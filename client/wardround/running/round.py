@@ -21,9 +21,10 @@ from wardround.endpoints.guard import Permit, addresses_of, most_sensitive, perm
 from wardround.errors import JournalError
 from wardround.journal import Journal
 from wardround.running.asking import ask_all
-from wardround.running.connecting import open_endpoints
+from wardround.running.connecting import Opened, open_endpoints
+from wardround.running.corpora import leaks_said, read_corpora
 from wardround.running.marking import score_run
-from wardround.running.planning import Prepared, plan, prepare, templates_of
+from wardround.running.planning import Prepared, plan, plan_second_steps, prepare, templates_of
 from wardround.running.progress import Progress
 from wardround.running.retrieving import retrieve
 from wardround.running.searching import service_rows
@@ -75,10 +76,15 @@ async def run_study(
     with Journal.create(folder) as journal:
         if anew:
             _forget_earlier(study, journal)
+        corpora = read_corpora(study, prepared)
+        for name, corpus in corpora.items():
+            if said := leaks_said(name, corpus.provenance):
+                progress.note(said)
         permits = permits_of(study, prepared, sensitivity, attested)
         templates = {digest: {"name": one.name, "text": one.text} for digest, one in templates_of(study).items()}
         manifest = _manifest(study, prepared) | {"guard": [asdict(one) for one in permits], "templates": templates}
-        retrieved = await retrieve(study, journal, prepared, addresses_of(permits))
+        manifest |= {"corpora": {name: dict(one.provenance) for name, one in corpora.items()}}
+        retrieved = await retrieve(study, journal, prepared, addresses_of(permits), corpora)
         plan(study, journal, prepared, manifest, addresses_of(permits), retrieved)
         for one in prepared:
             if one.provenance["unclear"]:
@@ -90,7 +96,7 @@ async def run_study(
         stopped = False
         complained: list[str] = []
         if journal.pending():
-            stopped, complained = await _ask_unless_stopped(study, journal, progress, permits, mixed)
+            stopped, complained = await _ask_unless_stopped(study, journal, prepared, progress, permits, mixed)
         asking_s = time.monotonic() - begun_s
         score_run(journal)
         counts = journal.progress().values()
@@ -120,7 +126,9 @@ def permits_of(
     study: Study, prepared: Sequence[Prepared], sensitivity: Sensitivity | None, attested: bool
 ) -> list[Permit]:
     """Leave to send the study's data to each of its models' servers and services; raises `GuardError`."""
-    kind = sensitivity or _most_sensitive_of([one.provenance for one in prepared])
+    of_corpora = [corpus.sensitivity for corpus in study.searched_corpora.values()]
+    of_tasks = sensitivity or _most_sensitive_of([one.provenance for one in prepared])
+    kind = most_sensitive([of_tasks, *of_corpora])
     # One look-up a host: models of one host must be judged by the same addresses.
     look_up = cache(resolve)
     asked = (*study.models, *service_rows(study))
@@ -130,7 +138,9 @@ def permits_of(
 
 def sensitivity_of(journal: Journal) -> Sensitivity:
     """The most sensitive of a run's data, as its manifest has them; invented samples are open."""
-    return _most_sensitive_of(list(journal.manifest().get("tasks", {}).values()))
+    manifest = journal.manifest()
+    of_corpora = [one["sensitivity"] for one in manifest.get("corpora", {}).values()]
+    return most_sensitive([_most_sensitive_of(list(manifest.get("tasks", {}).values())), *of_corpora])
 
 
 def _most_sensitive_of(provenances: Sequence[Mapping[str, Any]]) -> Sensitivity:
@@ -138,10 +148,15 @@ def _most_sensitive_of(provenances: Sequence[Mapping[str, Any]]) -> Sensitivity:
 
 
 async def _ask_unless_stopped(
-    study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit], mixed: bool
+    study: Study,
+    journal: Journal,
+    prepared: Sequence[Prepared],
+    progress: Progress,
+    permits: Sequence[Permit],
+    mixed: bool,
 ) -> tuple[bool, list[str]]:
     """Ask, and leave off at Ctrl-C wherever it comes, be it while servers are still being looked for."""
-    asking = asyncio.create_task(_ask(study, journal, progress, permits, mixed))
+    asking = asyncio.create_task(_ask(study, journal, prepared, progress, permits, mixed))
     with _stopped_by_signals() as stop:
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,24 +169,38 @@ async def _ask_unless_stopped(
     return True, []
 
 
-async def _ask(study: Study, journal: Journal, progress: Progress, permits: Sequence[Permit], mixed: bool) -> list[str]:
+async def _ask(
+    study: Study,
+    journal: Journal,
+    prepared: Sequence[Prepared],
+    progress: Progress,
+    permits: Sequence[Permit],
+    mixed: bool,
+) -> list[str]:
     templates = {digest: one["text"] for digest, one in journal.manifest().get("templates", {}).items()}
     async with (
         Wire(connect_s=study.deadlines.connect_s, pinned=addresses_of(permits)) as wire,
         open_endpoints(study, wire, templates, note=progress.note) as endpoints,
     ):
         accept(journal, await look(study.models, wire), mixed=mixed, note=progress.note)
-        done = journal.progress()
-        progress.start([(cell.id, cell.title, *done[cell.id]) for cell in journal.cells()])
-        try:
-            spending = Spending(study, journal)
-            complained = await ask_all(
-                journal, endpoints, attempts=study.attempts, progress=progress, spending=spending
-            )
-        finally:
-            progress.finish()
+        spending = Spending(study, journal)
+        complained = await _ask_pending(study, journal, endpoints, progress, spending)
+        while not complained and plan_second_steps(study, journal, prepared, addresses_of(permits)):
+            progress.note("the first steps are answered; what was named is looked up, and the second steps follow")
+            complained = await _ask_pending(study, journal, endpoints, progress, spending)
         conclude(journal, await look(study.models, wire), note=progress.note)
         return complained
+
+
+async def _ask_pending(
+    study: Study, journal: Journal, endpoints: Mapping[str, Opened], progress: Progress, spending: Spending
+) -> list[str]:
+    done = journal.progress()
+    progress.start([(cell.id, cell.title, *done[cell.id]) for cell in journal.cells()])
+    try:
+        return await ask_all(journal, endpoints, attempts=study.attempts, progress=progress, spending=spending)
+    finally:
+        progress.finish()
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -25,9 +26,11 @@ from wardround.journal.retrievals import (
     vector_key,
 )
 from wardround.retrieval import Lexical, Vectors, reciprocal_ranks
+from wardround.retrieval.asking import CONCURRENCY
 from wardround.retrieval.fusion import RRF_K
+from wardround.retrieval.qdrant import QdrantVectors
 from wardround.retrieval.services import Reranker, TextEmbeddings
-from wardround.retrieval.vectors import unit_rows
+from wardround.retrieval.vectors import Matrix, unit_rows
 from wardround.running.embedded import embedded_server
 from wardround.study import Service, Study
 from wardround.wire import Wire
@@ -39,7 +42,7 @@ Vector = NDArray[np.float32]
 DEPTH = 64
 RERANKED = 50
 _INDICES_KEPT = 64
-_EMBEDDED_AT_ONCE = 1024
+_EMBEDDED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,15 @@ def pool_of(texts: Mapping[str, str]) -> Pool:
 class Services:
     """What answers for a study's arms: the embedding service with its model's name, the reranker, or None.
 
-    `vectors` by (prefix, text) are those that were embedded so far.
+    `index` is the server that holds and searches vectors, None where that is done here. `vectors` by (prefix, text) are
+    those that were embedded so far and are needed here.
     """
 
     journal: Journal
     settings: Service
     embeddings: TextEmbeddings | None = None
     reranker: Reranker | None = None
+    index: QdrantVectors | None = None
     model: str = ""
     vectors: dict[tuple[str, str], Vector] = field(default_factory=dict)
 
@@ -94,12 +99,18 @@ class Services:
             keep_vectors(self.journal, self.source, {key: one for (key, _), one in zip(some, vectors, strict=True)})
             self.vectors.update(((prefix, text), one) for (_, text), one in zip(some, vectors, strict=True))
 
+    def matrix(self, texts: Sequence[str], prefix: str) -> Matrix:
+        """The unit vectors of texts that were embedded, shape (texts, dimensions)."""
+        return unit_rows(np.stack([self.vectors[prefix, text] for text in texts]))
+
 
 def service_rows(study: Study) -> list[Model]:
     """The services that a study's arms need, as rows for the guard."""
     rows = []
     if any(arm.embeds for arm in study.arms):
         rows.append(study.retrieval.embeddings.row("embeddings"))
+        if study.retrieval.qdrant is not None:
+            rows.append(study.retrieval.qdrant.row())
     if study.retrieval.rerank is not None and any(arm.rerank for arm in study.arms):
         rows.append(study.retrieval.rerank.row("reranking"))
     return rows
@@ -124,12 +135,17 @@ async def open_services(
             return embedded if service.base_url == EMBEDDED else service.base_url
 
         embeddings, rerank = study.retrieval.embeddings, study.retrieval.rerank
+        attempts, whole_s = study.attempts, study.deadlines.whole_s
         services = Services(journal, embeddings)
         if "embeddings" in needed:
-            services.embeddings = TextEmbeddings(embeddings, address(embeddings), wire, attempts=study.attempts)
+            services.embeddings = TextEmbeddings(
+                embeddings, address(embeddings), wire, attempts=attempts, whole_s=whole_s
+            )
             services.model = await services.embeddings.model()
+            if (qdrant := study.retrieval.qdrant) is not None:
+                services.index = QdrantVectors(qdrant, wire, attempts=attempts, whole_s=whole_s)
         if rerank is not None and "reranking" in needed:
-            services.reranker = Reranker(rerank, address(rerank), wire, attempts=study.attempts)
+            services.reranker = Reranker(rerank, address(rerank), wire, attempts=attempts, whole_s=whole_s)
         yield services
 
 
@@ -144,6 +160,8 @@ class Searcher:
         self._services = services
         self._lexical: dict[str, Lexical] = {}
         self._vectors: dict[str, Vectors] = {}
+        # What the index server found, by (pool, query).
+        self._elsewhere: dict[tuple[str, str], Found] = {}
 
     def method(self, by: str) -> str:
         """What searches, with all that decides what it finds."""
@@ -151,20 +169,60 @@ class Searcher:
             return Lexical.name
         settings = self._services.settings
         prefixes = f"query={settings.query_prefix!r},passage={settings.passage_prefix!r}"
-        dense = f"dense[{self._services.source},{prefixes},exact]"
+        engine = "exact" if self._services.index is None else "exact,qdrant"
+        dense = f"dense[{self._services.source},{prefixes},{engine}]"
         return dense if by == "dense" else f"rrf[k={RRF_K}]({Lexical.name},{dense})"
 
-    async def embed(self, by: str, pools: Iterable[Pool], queries: Iterable[str]) -> None:
-        """Have the vectors that a search by "dense" or "hybrid" needs."""
-        if self._services is not None and by != "bm25":
-            settings = self._services.settings
-            await self._services.embed(queries, settings.query_prefix)
-            await self._services.embed((text for pool in pools for text in pool.texts), settings.passage_prefix)
+    async def prepare(self, by: str, wanted: Iterable[tuple[Pool, str]]) -> None:
+        """Have all that new searches of pools for queries by "dense" or "hybrid" need."""
+        services = self._services
+        if services is None or by == "bm25":
+            return
+        method, settings = self.method(by), services.settings
+        new = {
+            key: pool
+            for key, pool in {(pool.hash, query): pool for pool, query in wanted if pool.texts}.items()
+            if key not in self._elsewhere and found_before(self._journal, retrieval_key(method, *key)) is None
+        }
+        pools = {pool.hash: pool for pool in new.values()}
+        await services.embed((query for _, query in new), settings.query_prefix)
+        if services.index is None:
+            await services.embed((text for pool in pools.values() for text in pool.texts), settings.passage_prefix)
+            return
+        for pool in pools.values():
+            await self._fill(services, services.index, pool)
+        waiting = iter(new.items())
+        await _by_several(lambda: self._search_elsewhere(services, waiting))
+
+    async def _fill(self, services: Services, index: QdrantVectors, pool: Pool) -> None:
+        """Have a pool's vectors in the index server; they are embedded as they are sent, and do not stay in memory."""
+        prefix = services.settings.passage_prefix
+
+        async def matrix_of(start: int, end: int) -> Matrix:
+            texts = pool.texts[start:end]
+            # A query's vector stays, even if a passage is the same.
+            here_only = {(prefix, text) for text in texts} - services.vectors.keys()
+            await services.embed(texts, prefix)
+            matrix = services.matrix(texts, prefix)
+            for key in here_only:
+                del services.vectors[key]
+            return matrix
+
+        await index.fill(_collection(services, pool.hash), len(pool.texts), matrix_of)
+
+    async def _search_elsewhere(self, services: Services, waiting: Iterator[tuple[tuple[str, str], Pool]]) -> None:
+        assert services.index is not None
+        for (pool_hash, query), pool in waiting:
+            vector = services.vectors[services.settings.query_prefix, query]
+            begun = time.perf_counter_ns()
+            hits = await services.index.search(_collection(services, pool_hash), len(pool.texts), vector, DEPTH)
+            took_ns = time.perf_counter_ns() - begun
+            self._elsewhere[pool_hash, query] = Found(tuple((str(place), score) for place, score in hits), took_ns)
 
     def search(self, by: str, pool: Pool, query: str) -> tuple[str, Found]:
         """The best of a pool as (id, score), at most `DEPTH`, and the key under which the journal has it.
 
-        Call inside a transaction, and after `embed`.
+        Call inside a transaction, and after `prepare`.
         """
         method = self.method(by)
         key = retrieval_key(method, pool.hash, query)
@@ -172,7 +230,8 @@ class Searcher:
         if found is None:
             begun = time.perf_counter_ns()
             hits = tuple((pool.ids[place], round(score, 6)) for place, score in self._found(by, pool, query))
-            found = Found(hits, time.perf_counter_ns() - begun)
+            elsewhere = self._elsewhere.get((pool.hash, query)) if by != "bm25" else None
+            found = Found(hits, time.perf_counter_ns() - begun + (elsewhere.took_ns if elsewhere else 0))
             keep_found(self._journal, method, pool.hash, query, found)
         return key, found
 
@@ -181,8 +240,11 @@ class Searcher:
             return []
         if by == "bm25" or self._services is None:
             return self._index(pool).search(query, DEPTH)
-        vector = self._services.vectors[self._services.settings.query_prefix, query]
-        dense = self._matrix(pool, self._services).search(vector, DEPTH)
+        if self._services.index is not None:
+            dense = [(int(place), score) for place, score in self._elsewhere[pool.hash, query].hits]
+        else:
+            vector = self._services.vectors[self._services.settings.query_prefix, query]
+            dense = self._matrix(pool, self._services).search(vector, DEPTH)
         if by == "dense":
             return dense
         rankings = [self._index(pool).search(query, DEPTH), dense]
@@ -193,11 +255,22 @@ class Searcher:
 
     def _matrix(self, pool: Pool, services: Services) -> Vectors:
         prefix = services.settings.passage_prefix
-        return _remembered(
-            self._vectors,
-            pool.hash,
-            lambda: Vectors(unit_rows(np.stack([services.vectors[prefix, text] for text in pool.texts]))),
-        )
+        return _remembered(self._vectors, pool.hash, lambda: Vectors(services.matrix(pool.texts, prefix)))
+
+
+def _collection(services: Services, pool_hash: str) -> str:
+    """What a collection of a pool's vectors is named after: the texts, and all that decides their vectors."""
+    return sha256(canonical([services.source, services.settings.passage_prefix, pool_hash]))[:32]
+
+
+async def _by_several(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Do `work` several times at once; the first fault ends them all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(work())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 def _remembered(known: dict[str, T], key: str, make: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from typing import Any
 from wardround.endpoints.replies import Params
 from wardround.errors import JournalError
 from wardround.journal import JOURNAL_FILE, Answered, Cell, Journal
-from wardround.journal.records import params_from_json, prompt_from_json, reply_from_row
+from wardround.journal.records import ANSWERS, params_from_json, prompt_from_json, reply_from_row
 from wardround.journal.schema import checked
 from wardround.task import Prompt, Sample
 
@@ -53,7 +53,7 @@ def answered_at(journal: Journal, cell: int, position: int) -> Answered | None:
         f"SELECT samples.body, samples.cluster, replies.request IS NOT NULL, {_REPLY},"
         " (SELECT kind FROM failures WHERE failures.request = asks.request AND final ORDER BY id DESC LIMIT 1),"
         " asks.cut, asks.evidence FROM asks JOIN samples ON samples.id = asks.sample"
-        " LEFT JOIN replies ON replies.request = asks.request WHERE asks.cell = ? AND asks.position = ?"
+        f" LEFT JOIN replies ON replies.request = asks.request AND {ANSWERS} WHERE asks.cell = ? AND asks.position = ?"
     )
     for body, cluster, answered, *reply, kind, cut, evidence in journal.read(query, (cell, position)):
         return Answered(

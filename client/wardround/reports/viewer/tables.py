@@ -8,6 +8,7 @@ sample.
 
 from __future__ import annotations
 
+from wardround.journal.records import ANSWERS
 from wardround.reports.viewer.outcomes import OUTCOME, VALUE
 
 WORDS = ("prompt_words", "answer_words", "reasoning_words", "reference_words")
@@ -39,13 +40,13 @@ CREATE TABLE late (
 PROMPTS = """
 INSERT OR IGNORE INTO prompts (hash) SELECT requests.prompt FROM run.asks JOIN run.requests ON requests.id = request
 WHERE cell = :cell AND position >= :low AND position < :high"""
-FACTS = """
+FACTS = f"""
 INSERT OR IGNORE INTO facts
-SELECT a.request, coalesce(r.finish_reason = 'length', 0), trim(r.text, char(9, 10, 11, 12, 13, 32)) = '',
+SELECT asks.request, coalesce(r.finish_reason = 'length', 0), trim(r.text, char(9, 10, 11, 12, 13, 32)) = '',
   r.done_ns - r.sent_ns, r.output_tokens, 0
-FROM run.asks a CROSS JOIN run.replies r ON r.request = a.request
-WHERE a.cell = :cell AND a.position >= :low AND a.position < :high
-  AND NOT EXISTS (SELECT 1 FROM facts WHERE facts.request = a.request)"""
+FROM run.asks CROSS JOIN run.replies r ON r.request = asks.request AND {ANSWERS}
+WHERE asks.cell = :cell AND asks.position >= :low AND asks.position < :high
+  AND NOT EXISTS (SELECT 1 FROM facts WHERE facts.request = asks.request)"""
 LISTED = f"""
 INSERT OR REPLACE INTO listed
 SELECT (:place << 32) | x.position, :cell, x.position, s.sample, x.sample, x.request, n.number,
