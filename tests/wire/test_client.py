@@ -24,7 +24,7 @@ from tests.wire.raw_server import (
     json_answer,
     raw_server,
 )
-from wardround.wire import Event, HttpAnswer, HttpStream, Wire, WireError
+from wardround.wire import Event, HttpAnswer, HttpStream, Wire, WireError, connection
 
 FINE = [json_answer({"fine": True})]
 
@@ -241,6 +241,52 @@ def test_a_slow_answer_is_the_fault_timeout(answer: Answer) -> None:
 )
 def test_an_answer_that_breaks_off_is_the_fault_broken(answer: Answer) -> None:
     assert fault_of_post(answer).fault == "broken"
+
+
+def asked_again(*answers: Answer, streamed: bool) -> tuple[list[bytes | str], int, int]:
+    """What three requests in a row end with, the number that the server read, and that of its connections."""
+    ended: list[bytes | str] = []
+
+    async def one(wire: Wire, url: str) -> bytes:
+        if not streamed:
+            return (await post(wire, url)).body
+        async with wire.stream(url, b"{}", headers={}, whole_s=20.0) as stream:
+            return await stream.body()
+
+    async def main() -> tuple[int, int]:
+        async with raw_server(*answers) as server, Wire() as wire:
+            for _ in range(3):
+                try:
+                    ended.append(await one(wire, server.url))
+                except WireError as error:
+                    ended.append(error.fault)
+            return len(server.asked), server.connections
+
+    return ended, *asyncio.run(main())
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_request_on_a_kept_connection_that_closes_is_sent_once_more_on_a_new_one(streamed: bool) -> None:
+    # As llama.cpp's server does after a stream: it announces that it keeps the connection, and closes it.
+    answers: list[Answer] = [[http_answer(b"a")], [Then.HANG_UP], [http_answer(b"b")]]
+    assert asked_again(*answers, streamed=streamed) == ([b"a", b"b", b"b"], 4, 2)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_server_that_hangs_up_again_is_a_fault(streamed: bool) -> None:
+    answers: list[Answer] = [[http_answer(b"a")], [Then.HANG_UP], [Then.HANG_UP], [http_answer(b"b")]]
+    assert asked_again(*answers, streamed=streamed) == ([b"a", "broken", b"b"], 4, 3)
+
+
+def test_a_request_that_a_server_had_time_to_read_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MEANWHILE_NS", 10_000_000)
+    answers: list[Answer] = [[http_answer(b"a")], [0.1, Then.HANG_UP], [http_answer(b"b")]]
+    assert asked_again(*answers, streamed=False) == ([b"a", "broken", b"b"], 3, 2)
+
+
+def test_a_request_that_was_answered_in_part_is_not_sent_again() -> None:
+    answers: list[Answer] = [[http_answer(b"a")], [b"HTTP/1.1 200 O", Then.HANG_UP], [http_answer(b"b")]]
+    assert asked_again(*answers, streamed=False) == ([b"a", "broken", b"b"], 3, 2)
 
 
 def test_a_connection_that_the_server_closed_meanwhile_does_not_spoil_the_wire() -> None:
