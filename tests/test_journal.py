@@ -56,6 +56,23 @@ def test_what_was_planned_is_pending_in_order(tmp_path: Path) -> None:
         assert journal.request(first) == (prompt("a?"), PARAMS)
 
 
+def test_samples_of_one_cluster_follow_one_another(tmp_path: Path) -> None:
+    rows = [(Sample(name, {"q": name}, "YES", name[0]), prompt(name)) for name in ("a1", "b1", "a2", "c1", "b2")] + [
+        (Sample(name, {"q": name}, "YES"), prompt(name)) for name in ("alone", "apart")
+    ]
+    with Journal.create(tmp_path / "run") as journal:
+        plan(journal, asked(), rows=rows)
+        told = [journal.request(request)[0].messages[-1].content for request, _, _ in journal.pending()]
+    assert told == ["a1", "a2", "b1", "b2", "c1", "alone", "apart"]
+
+
+def test_several_requests_are_read_at_once(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "run") as journal:
+        plan(journal)
+        numbers = [request for request, _, _ in journal.pending()]
+        assert journal.requests(numbers) == {one: journal.request(one) for one in numbers}
+
+
 def test_prefill_and_all_parameters_come_back(tmp_path: Path) -> None:
     full = Params(7, 0.5, 3, ("a", "b"), {"x": {"y": [1, None]}})
     with Journal.create(tmp_path / "run") as journal:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.endpoints.exchange import ask, completion, event_stream, json_answer, piece
+from tests.endpoints.exchange import ask, completion, piece
+from tests.wire.raw_server import event_stream, json_answer
 from wardround.catalogue import Model
 from wardround.endpoints import Params, Reply
 from wardround.endpoints.reading import Times, read_message, reply_of
