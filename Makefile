@@ -40,6 +40,7 @@ test-compose: $(VENV)/.installed-test
 # Every benchmark beside its peer or limit; about half an hour, on a quiet machine. PEERS=--peers adds other harnesses and load
 # generators, in environments of their own.
 bench: $(VENV)/.installed-test
+	mkdir -p reports
 	$(BIN)/python -m tests.benchmarks $(PEERS) --json reports/benchmarks.json
 
 # Makes the committed sample of a report anew.
