@@ -226,7 +226,8 @@ def test_a_replica_that_breaks_again_and_again_is_left_and_one_that_breaks_now_a
         for number, asked in enumerate(distinct(30)):
             await until_answered(endpoint, asked, number)
         assert counts(servers)[0] == replicas.BREAKS_UNTIL_LEFT
-        assert counts(servers)[1] > 15
+        # As many as the one that breaks now and then: what breaks on a kept connection goes there once more.
+        assert counts(servers)[1] >= 12
         assert counts(servers)[2] > 5
 
     broken = always(hang_up=True)

@@ -105,3 +105,23 @@ def test_the_connection_is_open_as_long_as_the_counter_lives() -> None:
         assert not closed.is_set()
         del counter
         assert closed.wait(10)
+
+
+def test_a_name_is_looked_for_among_the_pinned_as_the_guard_writes_it() -> None:
+    async def main() -> tuple[str, int, list[Asked]]:
+        async with raw_server([json_answer({"count": 7})]) as server:
+            base_url = f"http://B\u00fccher.invalid:{server.url.rpartition(':')[2]}/v1"
+            model = Model(name="m", base_url=base_url, served_as="org/m")
+            pinned = {"xn--bcher-kva.invalid": ["127.0.0.1"]}
+            counter = await asyncio.to_thread(token_counter, model, None, pinned)
+            return counter.name, await asyncio.to_thread(counter.count, "fever"), server.asked
+
+    name, number, asked = asyncio.run(main())
+    assert (name, number) == ("server org/m", 7)
+    assert {one.headers["host"].partition(":")[0] for one in asked} == {"xn--bcher-kva.invalid"}
+
+
+def test_a_name_that_was_not_pinned_is_not_looked_up_where_others_are() -> None:
+    model = Model(name="m", base_url="http://localhost:1/v1", served_as="org/m")
+    with pytest.raises(EndpointError, match="was not checked"):
+        token_counter(model, None, {"ward.invalid": ["127.0.0.1"]})

@@ -245,7 +245,30 @@ def test_so_few_clusters_that_no_swap_is_rare_see_nothing(journal: Journal, tmp_
     one = only(journal)
     assert one.p == pytest.approx(2 / 2**5)
     assert one.detectable is None
-    assert one.words == "non-inferior at 5 points"
+    assert one.words == "no difference shown; the study is too small to see any"
+
+
+def test_a_margin_is_judged_from_six_cases_on(tmp_path: Path) -> None:
+    def words(cases: int) -> str:
+        clusters = [f"c{place // 10}" for place in range(10 * cases)]
+        folder = tmp_path / str(cases)
+        folder.mkdir()
+        with Journal.create(folder) as made:
+            both = {"a": [1.0] * 10 * cases, "b": [1.0, *[0.0] * 9] * cases}
+            add_answers(made, task_file(folder), both, clusters=clusters)
+            return only(made).words
+
+    # All cases lean the first's way by 90 points: of five no more can be said, since five may do so by chance.
+    assert words(5) == "no difference shown; the study is too small to see any"
+    assert words(6) in ("better", "non-inferior at 5 points")
+
+
+def test_a_model_that_says_nothing_keeps_no_margin_beside_one_that_knows_next_to_nothing(
+    journal: Journal, tmp_path: Path
+) -> None:
+    add_answers(journal, task_file(tmp_path), {"a": [0.0] * 200, "b": [1.0] * 2 + [0.0] * 198})
+    assert only(journal).words.startswith("no difference shown")
+    assert only(journal, "b:a").words.startswith("no difference shown")
 
 
 def test_verdicts_speak_of_the_first(journal: Journal, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_difference_in_differences_is_that_of_the_two_models_gains(run: Path
 
 def test_the_report_shows_arms_with_gained_and_lost_and_the_pair_below_them(run: Path) -> None:
     shown = wardround("report", run, cwd=run.parent).stdout
-    arms, pairs = shown.split("Arm against arm, ", 1)[1].split("Does evidence help the biomedical model more", 1)
+    arms, pairs = shown.split("Arm against arm, ", 1)[1].split("Does evidence change the first model of a pair", 1)
     lines = [line.split() for line in arms.splitlines() if line.startswith(("bio ", "general "))]
     assert {(line[0], line[2], line[3]) for line in lines} == {
         (model, arm, against)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import socket
 import ssl
 import subprocess
 from base64 import b64encode
@@ -19,6 +21,7 @@ from tests.wire.raw_server import (
     Answer,
     Then,
     chunk,
+    closed_port,
     http_answer,
     http_head,
     json_answer,
@@ -294,3 +297,102 @@ def test_a_chunked_body_is_the_same_however_it_is_cut(body: bytes, cuts: list[in
         whole = whole[length:]
     answer, _ = posted([*pieces, whole])
     assert answer.body == body
+
+
+def test_trailers_without_end_are_the_fault_broken() -> None:
+    trailers = b"0\r\nX-Long: " + b"x" * (MOST_HEAD_BYTES + 300_000)
+    error = fault([http_head(Transfer_Encoding="chunked") + chunk(b"a") + trailers, NEVER_S])
+    assert (error.fault, error.detail) == ("broken", "the answer's head has more than 64 KiB")
+
+
+def test_an_address_that_swallows_everything_leaves_the_next_its_share_of_the_time() -> None:
+    async def main() -> tuple[int, str]:
+        with socket.create_server(("127.0.0.2", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            # What is waiting fills the queue of the one that never accepts.
+            waiting = [socket.socket() for _ in range(3)]
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.2", port))
+            server = await asyncio.start_server(_fine, "127.0.0.1", port)
+            async with server, Wire(pinned={"ward.invalid": ["127.0.0.2", "127.0.0.1"]}, connect_s=1.0) as wire:
+                status = (await wire.get(f"http://ward.invalid:{port}/", headers={}, whole_s=20.0)).status
+                first = wire._addresses._pinned["ward.invalid"][0]
+            for one in waiting:
+                one.close()
+        return status, first
+
+    # The one that took the connection is tried first from then on.
+    assert asyncio.run(main()) == (200, "127.0.0.1")
+
+
+async def _fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(FINE[0])
+    await writer.drain()
+    writer.close()
+
+
+def test_a_connection_with_an_unsent_rest_of_a_request_is_not_used_again() -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"PUT" in head:
+                writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+                # Nothing more is read of it until the test has ended.
+                await over.wait()
+            else:
+                writer.write(FINE[0])
+                await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    over = asyncio.Event()
+
+    async def main() -> list[int]:
+        server = await asyncio.start_server(early, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with Wire() as wire:
+            large = await wire.put(url, b"x" * 30_000_000, headers={}, whole_s=20.0)
+            small = await wire.post(url, b"{}", headers={}, whole_s=20.0)
+        over.set()
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.05)
+        return [large.status, small.status]
+
+    assert asyncio.run(main()) == [413, 200]
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a.b", "a" * 64 + ".b"])
+def test_a_name_that_no_host_has_is_the_fault_connect(host: str) -> None:
+    async def main() -> WireError:
+        async with Wire() as wire:
+            with pytest.raises(WireError) as caught:
+                await wire.get(f"http://{host}:1/", headers={}, whole_s=20.0)
+        return caught.value
+
+    assert asyncio.run(main()).fault == "connect"
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_the_length_of_a_request_is_not_for_its_headers_to_say(name: str) -> None:
+    assert "take them out of `headers`" in fault(FINE, **{name: "1"}).detail
+
+
+def test_a_host_header_of_the_asker_is_the_only_one() -> None:
+    _, headers = posted(FINE, host="other.invalid")
+    assert headers["host"] == "other.invalid"
+
+
+def test_an_address_that_refuses_is_forgotten() -> None:
+    async def main() -> dict[tuple[str, int], object]:
+        async with Wire() as wire:
+            with pytest.raises(WireError):
+                await wire.get(f"http://localhost:{closed_port()}/", headers={}, whole_s=20.0)
+            return dict(wire._addresses._found)
+
+    assert asyncio.run(main()) == {}

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+from yarl import URL
 
 from wardround.catalogue import EMBEDDED, Model
 from wardround.errors import CatalogueError, EndpointError
 from wardround.text import TOKEN
+from wardround.wire.address import is_address
 
 # English prose has four to five bytes a token, lab values about three; rather too many tokens than too few.
 BYTES_PER_TOKEN = 3
@@ -85,19 +85,19 @@ def _by_server(
 ) -> Callable[[str], int] | None:
     """The server's own count, if its `/tokenize` understands one of the three dialects; None if it has none."""
     import httpx
+    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
     root = (model.base_url or "").removesuffix("/v1")
     client = httpx.Client(trust_env=False, follow_redirects=False, timeout=TOKENIZE_S, headers=headers)
-    parts = urlsplit(root)
-    url, extra = f"{root}/tokenize", {}
-    if parts.hostname is not None and parts.hostname in pinned:
+    # Read as the guard reads it: names beyond ASCII and in other case are pinned as yarl writes them.
+    at = URL(root)
+    host, url, extra = (at.raw_host or "").lower(), f"{root}/tokenize", {}
+    if pinned and not (is_address(host) and host not in pinned):
+        if host not in pinned:
+            raise EndpointError(f"the host {host!r} was not checked, and nothing goes where that is so")
         # To the address that was checked, under the name that was asked for.
-        address = pinned[parts.hostname][0]
-        shown = f"[{address}]" if ":" in address else address
-        netloc = shown if parts.port is None else f"{shown}:{parts.port}"
-        url = urlunsplit((parts.scheme, netloc, f"{parts.path}/tokenize", "", ""))
-        client.headers["Host"] = parts.netloc
-        extra = {"sni_hostname": parts.hostname}
+        client.headers["Host"] = at.host_port_subcomponent or host
+        url, extra = str(at.with_host(pinned[host][0]) / "tokenize"), {"sni_hostname": host}
 
     @retry(
         retry=retry_if_exception_type(_Busy),

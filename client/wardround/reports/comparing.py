@@ -24,7 +24,7 @@ from wardround.reports.comparison import PublishedPair as PublishedPair
 from wardround.reports.comparison import Ranking as Ranking
 from wardround.reports.comparison import Side as Side
 from wardround.reports.comparison import Standing as Standing
-from wardround.reports.level_means import Paired, level_pair
+from wardround.reports.level_means import Paired, fewest_cases, level_pair
 from wardround.reports.measured import SWAPS_A_TEST, Measured, measure, test
 from wardround.reports.pairing import matched
 from wardround.reports.published_pairs import published_pairs
@@ -73,7 +73,7 @@ def compare_run(
     check_scored(journal, profile)
     manifest = journal.manifest()
     cells = journal.cells()
-    own = own_arms([(cell.task, cell.arm, _protocol(cell)) for cell in cells])
+    own = own_arms([(cell.task, cell.arm, _protocol(cell, profile)) for cell in cells])
     chosen, remarks = matched(manifest, cells, own, pairs=pairs, arms=arms, tasks=tasks)
     named = {cell.id for one in chosen for cell in (one.first, one.second)}
     # Where nothing is named the order of all models is told, too.
@@ -103,8 +103,8 @@ def compare_run(
     )
 
 
-def _protocol(cell: Cell) -> str:
-    return load_task(cell.task_file, cell.settings).rules(cell.profile).protocol
+def _protocol(cell: Cell, profile: str | None) -> str:
+    return load_task(cell.task_file, cell.settings).rules(profile or cell.profile).protocol
 
 
 def _read(journal: Journal, cell: Cell, profile: str) -> Scored:
@@ -160,6 +160,11 @@ def _cases(one: Measured) -> int:
     return len(seen)
 
 
+def _fewest(one: Measured, cases: int) -> int:
+    """The cases that what is said rests on: of a level's mean those of its smallest task."""
+    return fewest_cases(one.level) if one.level else cases
+
+
 def _detectable(one: Measured, cases: int, alpha: float) -> float | None:
     """The least difference that is called one with a probability of 80 % at `alpha`; None if no difference would be."""
     # Swaps of so few cases give no p that is small enough.
@@ -173,11 +178,12 @@ def _detectable(one: Measured, cases: int, alpha: float) -> float | None:
         if clusters is None:
             return detectable_share(pairs, one.tally.discordance, alpha=alpha)
         # Where all differences are alike nothing is known of the clusters: take them for the cases that they are.
-        effect = design_effect(*one.sides, clusters) or pairs / cases
+        effect = design_effect(*one.sides, clusters)
+        effect = pairs / cases if effect is None else effect
         return detectable_share(pairs, one.tally.discordance, design_effect=effect, clusters=cases, alpha=alpha)
     if one.difference.standard_error is None:
         return None
-    least = detectable_mean(1, one.difference.standard_error, clusters=cases, alpha=alpha)
+    least = detectable_mean(1, one.difference.standard_error, clusters=_fewest(one, cases), alpha=alpha)
     return least if least <= 1 else None
 
 
@@ -194,7 +200,9 @@ def _closed(
     for one, p in zip(opened, adjusted, strict=True):
         cases = _cases(one)
         seen = _detectable(one, cases, alpha)
-        said = verdict(one.difference, p, margin=margin, detectable=seen)
+        said = verdict(
+            one.difference, p, margin=margin, detectable=seen, cases=_fewest(one, cases), reference=one.values[1]
+        )
         found = _as_measured(one, cases, said)
         models = (served.get(found.first.model, ""), served.get(found.second.model, ""))
         as_papers_ask = one.kind == "models" and (one.level is not None or found.first.arm == own[found.task])
@@ -246,6 +254,8 @@ def _words(said: Verdict, one: Measured, detectable: float | None) -> str:
     if said.finding is Finding.NOT_TESTED and not one.paired.mask.any():
         return "not tested; no sample was answered by both"
     if said.finding is Finding.NO_DIFFERENCE_SHOWN and detectable is None:
+        if one.difference is not None and one.difference.standard_error is None and one.difference.value == 0:
+            return "no difference shown; every resample gives the same"
         return "no difference shown; the study is too small to see any"
     return str(said)
 

@@ -274,7 +274,7 @@ def as_json(made: Comparisons) -> str:
             written[side]["parse_rate"] = dataclass_side.parse_rate
         for figures, pair in zip(written["published"], one.published, strict=True):
             figures["difference"] = pair.difference
-    return json.dumps(fields, indent=2)
+    return json.dumps(fields, indent=2, allow_nan=False)
 
 
 CSV_HEADER = (

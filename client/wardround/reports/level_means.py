@@ -98,7 +98,15 @@ def level_draws(level: LevelPair, drawn: Mapping[int, Resampled]) -> Resampled:
     for number, both, share in level.parts:
         draws += share * tasks[number].draws[:, list(both)]
         values += share * tasks[number].values[list(both)]
-    return Resampled(values, draws, len(set(_cases(level))))
+    return Resampled(values, draws, fewest_cases(level))
+
+
+def fewest_cases(level: LevelPair) -> int:
+    """The independent cases of the level's smallest task: a mean is known no better than the worst known of its parts.
+
+    Twenty patients do not become as many as the questions of the tasks beside them.
+    """
+    return min(one.ground.cases(one.mask) for one in level.pairs)
 
 
 def level_sums(level: LevelPair) -> tuple[Sums, Sums]:
@@ -149,8 +157,3 @@ def _cases_of_all(level: LevelPair) -> list[tuple[str, str]]:
     for one in level.pairs:
         cases += [(one.ground.family, case) for case in one.ground.clusters or one.ground.ids]
     return cases
-
-
-def _cases(level: LevelPair) -> list[tuple[str, str]]:
-    inside = np.concatenate([one.mask for one in level.pairs])
-    return [case for case, both in zip(_cases_of_all(level), inside, strict=True) if both]

@@ -10,7 +10,7 @@ from typing import Any
 from wardround.errors import WrongUse
 from wardround.journal import Cell
 from wardround.reports.comparison import Kind
-from wardround.study import ARMS
+from wardround.study import ARMS, DEFAULT_BUDGET
 
 # Against it everything stands where a run names no pairs.
 _FLOOR = "baseline-random"
@@ -51,9 +51,9 @@ def matched(
     remarks: list[str] = []
     found: list[Matched] = []
     if pairs or arms:
-        for pair in dict.fromkeys(split_pair(text, models, "--pair", "model") for text in pairs):
+        for pair in _once(split_pair(text, models, "--pair", "model") for text in pairs):
             found += _in_common(_of_models(cells, *pair), pair, "task in one arm", "--pair")
-        for pair in dict.fromkeys(split_pair(text, their_arms, "--arm", "arm") for text in arms):
+        for pair in _once(split_pair(text, their_arms, "--arm", "arm") for text in arms):
             found += _in_common(_of_arms(cells, *pair), pair, "model and task", "--arm")
         return found, remarks
     named = _pairs_of(study, models)
@@ -110,6 +110,14 @@ def _names(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+def _once(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each two once, as they are named first: the other way round it is the same question."""
+    kept: dict[frozenset[str], tuple[str, str]] = {}
+    for pair in pairs:
+        kept.setdefault(frozenset(pair), (pair[0], pair[1]))
+    return list(kept.values())
+
+
 def _in_common(found: list[Matched], pair: tuple[str, str], what: str, option: str) -> list[Matched]:
     if not found:
         raise WrongUse(f"{option} {':'.join(pair)!r}: the two have no {what} in common")
@@ -121,9 +129,7 @@ def _pairs_of(study: Mapping[str, Any], models: Sequence[str]) -> list[tuple[str
     named = [(first, second) for first, second in study.get("pairs", ())]
     named += [(row["name"], other) for row in study.get("models", ()) for other in row.get("counterparts", ())]
     return [
-        (first, second)
-        for first, second in dict.fromkeys(named)
-        if first in models and second in models and first != second
+        (first, second) for first, second in _once(named) if first in models and second in models and first != second
     ]
 
 
@@ -144,7 +150,7 @@ def _arms_of(study: Mapping[str, Any], arms: Sequence[str]) -> list[tuple[str, s
         and (
             (other["shows"] == "none" and one["shows"] not in ("none", "own"))
             or (one["shows"] == "two-step" and other["shows"] in ("own", "full"))
-            or (other["shows"] == _PLACEBO and one["shows"] in _SEARCHED and one["budget"] == other["budget"])
+            or (other["shows"] == _PLACEBO and one["shows"] in _SEARCHED and one["room"] == other["room"])
         )
     ]
 
@@ -155,7 +161,7 @@ def _told(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     known = by_name in ("none", "truncated", "oracle-spans", _PLACEBO, *_SEARCHED, *ARMS)
     return {
         "shows": settings.get("evidence", by_name if known else "own"),
-        "budget": settings.get("budget"),
+        "room": (settings.get("budget") or DEFAULT_BUDGET, settings.get("k"), settings.get("corpus")),
         "others": (settings.get("shots_by", "fixed"), settings.get("template"), settings.get("choice", "parse")),
     }
 

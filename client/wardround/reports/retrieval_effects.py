@@ -3,9 +3,10 @@
 Arms are compared as `wardround compare` does it; here stand its figures for arms alone, their p-values adjusted over
 all that it compares. Of a run of baselines alone it compares the arms of the one that reads what it is shown.
 
-    difference in differences    (A with evidence − A without) − (B with − B without), A the biomedical model and B its
-                                 counterpart, over the samples that all four cells have answered: above 0, evidence
-                                 helps the biomedical model more. The interval is of paired resamples of whole clusters;
+    difference in differences    (A with evidence − A without) − (B with − B without), A the first model of a pair (the
+                                 biomedical one) and B its counterpart, over the samples that all four cells have
+                                 answered: above 0, A gains more by evidence or loses less. The interval is of paired
+                                 resamples of whole clusters;
                                  p is that of a swap test of the two models' gains, adjusted after Holm over all rows.
 """
 
@@ -114,8 +115,8 @@ def _of_pairs(found: Sequence[Interaction]) -> list[str]:
         for one in found
     ]
     title = (
-        "Does evidence help the biomedical model more than its counterpart? Difference in differences, points; above 0"
-        f" it does; p (Holm) over the {number(len(found))} rows:"
+        "Does evidence change the first model of a pair otherwise than the second? Difference in differences, points;"
+        f" above 0 the first gains more or loses less; p (Holm) over the {number(len(found))} rows:"
     )
     return ["", title, "", *aligned(_PAIRS, rows, {*_PAIRS} - _WORDS)]
 
@@ -144,8 +145,13 @@ def interactions(journal: Journal, made: Comparisons, profile: str | None = None
             continue
         for one in arms:
             wanted = [(model, one.task, arm) for model in (first, second) for arm in (one.first.arm, one.second.arm)]
-            if one.first.model == first and all(name in of for name in wanted):
-                found.append(_interaction((first, second), [scored(of[name]) for name in wanted]))
+            if one.first.model != first or not all(name in of for name in wanted):
+                continue
+            four = [scored(of[name]) for name in wanted]
+            # A metric of two sources is two metrics.
+            metric = four[0].metric.name
+            if all(side.metric.name == metric and side.has(metric) for side in four):
+                found.append(_interaction((first, second), four))
     adjusted = holm([one.p for one in found])
     return [replace(one, p_adjusted=p) for one, p in zip(found, adjusted, strict=True)]
 
@@ -161,9 +167,10 @@ def _interaction(pair: tuple[str, str], four: Sequence[Scored]) -> Interaction:
     gains = [None if np.isnan(values[at] - values[at + 1]) else values[at] - values[at + 1] for at in (0, 2)]
     difference = difference_in_differences(drawn, (places[0], places[1]), (places[2], places[3]))
     both = _gains(ground, four, metric, mask)
-    if both is not None and four[0].metric.kind == "proportion" and drawn.clusters > 1:
-        # Where hardly any case differs percentiles are too narrow, as for two accuracies.
-        difference = few_discordant(*both, ground.clusters) or difference
+    if both is not None and drawn.clusters > 1:
+        # Where hardly any case differs percentiles are too narrow, as for two values. A gain lies between −1 and 1.
+        few = few_discordant(*both, ground.clusters, bound=2.0)
+        difference = replace(few, value=difference.value) if few and difference else difference
     return Interaction(
         pair=pair,
         task=four[0].cell.task,

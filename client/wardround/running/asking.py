@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from wardround.endpoints import Failure, Reply, ask_until_answered
 from wardround.errors import StudyError
 from wardround.journal import Journal, Outcome
+from wardround.journal.records import ANSWERS
 from wardround.running.connecting import Opened
 from wardround.running.progress import Progress
 from wardround.running.queues import Request, ServerQueue
@@ -65,25 +66,35 @@ class Scribe:
 
 
 async def ask_all(
-    journal: Journal, endpoints: Mapping[str, Opened], *, attempts: int, progress: Progress, spending: Spending
-) -> list[str]:
-    """Ask every pending request of the journal's study; `endpoints` maps models to what answers for them.
+    journal: Journal,
+    endpoints: Mapping[str, Opened],
+    *,
+    attempts: int,
+    progress: Progress,
+    spending: Spending,
+    leave: Collection[int] = (),
+) -> tuple[list[str], int]:
+    """Ask every pending request of the journal's study but those to `leave`; `endpoints` maps models to what answers.
 
-    Returns one line for each server that was given up, and for a budget that is used up. Cancelled, it drops the
-    requests in flight and writes what has come before it ends. Raises `JournalError` if the journal cannot be written.
+    Returns one line for each server that was given up, and how many requests the budget left unasked. Cancelled, it
+    drops the requests in flight and writes what has come before it ends. Raises `JournalError` if the journal cannot be
+    written.
     """
-    queues = _queues(journal, endpoints, spending)
+    queues = _queues(journal, endpoints, spending, leave)
+    first_steps = _first_steps(journal)
     allow_connections(sum(min(queue.concurrency, len(queue)) for queue in queues))
     writing = journal.second_connection()
     scribe = Scribe(writing)
     scribing = asyncio.create_task(scribe.write())
     workers = [
-        asyncio.create_task(_work(queue, scribe, attempts, progress, spending))
+        asyncio.create_task(_work(queue, scribe, attempts, progress, spending, first_steps))
         for queue in queues
         for _ in range(min(queue.concurrency, len(queue)))
     ]
     try:
-        await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+        # Nothing is pending where all was answered meanwhile, by another cell's same request.
+        if workers:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for worker in workers:
             worker.cancel()
@@ -96,12 +107,16 @@ async def ask_all(
             raise error
     gone = [queue for queue in queues if queue.gone]
     lines = [f"{queue.server} stopped answering; {len(queue)} requests were not asked" for queue in gone]
-    return lines + spending.complaints(sum(len(queue) for queue in queues if not queue.gone))
+    return lines, sum(len(queue) for queue in queues if not queue.gone)
 
 
-def _queues(journal: Journal, endpoints: Mapping[str, Opened], spending: Spending) -> list[ServerQueue]:
+def _queues(
+    journal: Journal, endpoints: Mapping[str, Opened], spending: Spending, leave: Collection[int]
+) -> list[ServerQueue]:
     queues: dict[str, ServerQueue] = {}
     for rank, (request, model, cells) in enumerate(journal.pending()):
+        if request in leave:
+            continue
         opened = endpoints[model]
         if opened.server not in queues:
             queues[opened.server] = ServerQueue(opened.server, spending)
@@ -134,12 +149,32 @@ def allow_connections(number: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-async def _work(queue: ServerQueue, scribe: Scribe, attempts: int, progress: Progress, spending: Spending) -> None:
+def _first_steps(journal: Journal) -> set[tuple[int, int]]:
+    """(cell, request) of what asks a first step: its reply answers no sample yet."""
+    return {
+        (cell, request)
+        for cell, request in journal.read(
+            "SELECT asks.cell, asks.request FROM asks JOIN cells ON cells.id = asks.cell AND cells.place IS NOT NULL"
+            f" WHERE NOT ({ANSWERS})"
+        )
+    }
+
+
+async def _work(
+    queue: ServerQueue,
+    scribe: Scribe,
+    attempts: int,
+    progress: Progress,
+    spending: Spending,
+    first_steps: Collection[tuple[int, int]],
+) -> None:
     while (request := await queue.next()) is not None:
         last = await _ask(request, scribe, attempts, spending)
         queue.note(request, last)
         for cell in request.cells:
-            progress.advance(cell, answered=not isinstance(last, Failure))
+            answered = not isinstance(last, Failure)
+            if not answered or (cell, request.id) not in first_steps:
+                progress.advance(cell, answered=answered)
 
 
 async def _ask(request: Request, scribe: Scribe, attempts: int, spending: Spending) -> Reply | Failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wardround.errors import TaskError, WardroundError
 from wardround.journal import Answered, Journal
 from wardround.task import Rules, load_task
@@ -42,7 +44,11 @@ def marked(task: str, rules: Rules, answer: Answered) -> dict[str, float | None]
     try:
         scores = rules.score(answer.reply.text, answer.sample)
         # A task may compute with NumPy; the journal keeps numbers.
-        return {metric: None if value is None else float(value) for metric, value in scores.items()}
+        numbers = {metric: None if value is None else float(value) for metric, value in scores.items()}
+        strange = [metric for metric, value in numbers.items() if value is not None and not math.isfinite(value)]
+        if strange:
+            raise ValueError(f"{strange[0]!r} is {numbers[strange[0]]}; give a finite number, or None for no value")
+        return numbers
     except WardroundError:
         raise
     except Exception as error:

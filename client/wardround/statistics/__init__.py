@@ -17,9 +17,10 @@ from wardround.statistics.permutations import SWAPS, mcnemar, swap_tests
 from wardround.statistics.power import design_effect, detectable_mean, detectable_share
 from wardround.statistics.ranks import Ranks, rank_stability
 from wardround.statistics.resampling import RESAMPLES, Resampled, resample
-from wardround.statistics.verdicts import Finding, Verdict, non_inferior, verdict
+from wardround.statistics.verdicts import FEWEST_CASES, Finding, Verdict, non_inferior, verdict
 
 __all__ = [
+    "FEWEST_CASES",
     "FEW_DISCORDANT",
     "RESAMPLES",
     "SWAPS",

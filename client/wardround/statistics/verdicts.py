@@ -8,6 +8,9 @@ from enum import StrEnum
 from wardround.statistics.pairs import Difference
 from wardround.statistics.power import ALPHA
 
+# Of fewer not even all, leaning one way, are rarer than 2.5 %: 1 in 2 to the power of their number.
+FEWEST_CASES = 6
+
 
 class Finding(StrEnum):
     """What is said of the first of a pair; the order is that in which the findings are tried."""
@@ -49,6 +52,8 @@ def verdict(
     margin: float | None = None,
     detectable: float | None = None,
     alpha: float = ALPHA,
+    cases: int | None = None,
+    reference: float | None = None,
 ) -> Verdict:
     """What may be said of the first of a pair, `difference` being first minus second of a metric that should be high.
 
@@ -56,10 +61,15 @@ def verdict(
     without 0 does not make a difference. Where a `margin` was given beforehand, "equivalent" and "non-inferior" rest on
     the interval, each with an error of 2.5 % a comparison, not a family; and a model that is worse may be so by less
     than the margin. `detectable` is the difference that the study could see, see `power`.
+
+    No margin is kept over fewer than `FEWEST_CASES` independent `cases`, nor where the second's value (`reference`) is
+    itself no larger than the margin: there a model that says nothing would keep it (ICH E10 on assay sensitivity).
     """
     if difference is None:
         return Verdict(Finding.NOT_TESTED)
     kept = margin if margin is not None and non_inferior(difference, margin) else None
+    if (cases is not None and cases < FEWEST_CASES) or (reference is not None and reference <= (margin or 0.0)):
+        kept = None
     if p is not None and p <= alpha and difference.value != 0:
         if difference.value > 0:
             return Verdict(Finding.BETTER)

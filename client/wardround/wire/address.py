@@ -57,7 +57,10 @@ def target_of(url: str) -> Target:
 def head_of(method: str, target: Target, headers: Mapping[str, str]) -> bytes:
     """Request line and headers, less the body's length and the last line; raises `WireError` for what is no header."""
     given = {name.lower() for name in headers}
-    sent = {"Host": target.shown_host, **{name: value for name, value in _OWN.items() if name.lower() not in given}}
+    if given & {"content-length", "transfer-encoding"}:
+        raise WireError("connect", "the length of a request is not for its headers to say; take them out of `headers`")
+    own = {"Host": target.shown_host, **_OWN}
+    sent = {name: value for name, value in own.items() if name.lower() not in given}
     if target.login and "authorization" not in given:
         sent["Authorization"] = target.login
     sent |= headers
@@ -81,20 +84,37 @@ class Addresses:
         pinned = self._pinned.get(host.lower())
         if pinned is not None:
             return pinned
-        if _is_address(host):
+        if is_address(host):
             return (host,)
         if self._pinned:
             raise OSError(f"the host {host!r} was not checked, and nothing goes where that is so")
         loop = asyncio.get_running_loop()
         known, until_s = self._found.get((host, port), ((), 0.0))
         if not known or loop.time() >= until_s:
-            entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            try:
+                entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except UnicodeError as error:
+                raise OSError(f"{host!r} is no name of a host") from error
             known = tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
             self._found[host, port] = known, loop.time() + LOOKED_UP_FOR_S
         return known
 
+    def prefer(self, host: str, port: int, address: str) -> None:
+        """`address` took a connection: it is tried first from now on."""
+        known, until_s = self._found.get((host, port), ((), 0.0))
+        if address in known[1:]:
+            self._found[host, port] = (address, *(one for one in known if one != address)), until_s
+        pinned = self._pinned.get(host.lower(), ())
+        if address in pinned[1:]:
+            self._pinned[host.lower()] = (address, *(one for one in pinned if one != address))
 
-def _is_address(host: str) -> bool:
+    def forget(self, host: str, port: int) -> None:
+        """No address took a connection: the name may have another by now. What was pinned stays."""
+        self._found.pop((host, port), None)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is written as an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -230,28 +230,42 @@ class Wire:
         """A new connection to the first of the host's addresses that takes one; raises `WireError`."""
         where = f"{target.host}:{target.port}"
         loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._connect_s
         failed: OSError | None = None
         try:
-            async with asyncio.timeout(self._connect_s):
-                for address in await self._addresses.of(target.host, target.port):
-                    try:
-                        _, connection = await loop.create_connection(
-                            lambda: Connection(loop),
-                            address,
-                            target.port,
-                            ssl=self._context() if target.secure else None,
-                            server_hostname=target.host if target.secure else None,
-                        )
-                    except OSError as error:
-                        failed = error
-                        continue
-                    self._open.add(connection)
-                    return connection
-        except TimeoutError:
-            raise WireError("connect", f"no connection to {where} in time") from None
+            async with asyncio.timeout_at(ends_s):
+                addresses = await self._addresses.of(target.host, target.port)
+            for place, address in enumerate(addresses):
+                # One that swallows everything leaves the others their share of the time.
+                share_s = (ends_s - loop.time()) / (len(addresses) - place)
+                try:
+                    async with asyncio.timeout(share_s):
+                        connection = await self._to(address, target, loop)
+                except OSError as error:  # a TimeoutError is one
+                    failed = error
+                    continue
+                self._open.add(connection)
+                self._addresses.prefer(target.host, target.port, address)
+                return connection
         except OSError as error:
             failed = error
+        self._addresses.forget(target.host, target.port)
+        if isinstance(failed, TimeoutError) and not str(failed):
+            raise WireError("connect", f"no connection to {where} in time") from None
         raise WireError("connect", f"cannot connect to {where}: {failed or 'it has no address'}") from failed
+
+    async def _to(self, address: str, target: Target, loop: asyncio.AbstractEventLoop) -> Connection:
+        begun_ns = time.perf_counter_ns()
+        _, connection = await loop.create_connection(
+            lambda: Connection(loop),
+            address,
+            target.port,
+            ssl=self._context() if target.secure else None,
+            # A name may end with a dot; certificates' names do not.
+            server_hostname=target.host.rstrip(".") if target.secure else None,
+        )
+        connection.round_trip_ns = time.perf_counter_ns() - begun_ns
+        return connection
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -19,8 +19,9 @@ WireFault = Literal["connect", "timeout", "broken"]
 MOST_HEAD_BYTES = 64 << 10
 # So much of a stream is kept before the server is made to wait for its reader.
 MOST_UNREAD_BYTES = 1 << 20
-# An end that comes so soon after a request, and without a byte, was on its way before it.
-MEANWHILE_NS = 1_000_000_000
+# An end without a byte that comes within a round trip and this of a request was on its way before it: so long a server
+# may take to close a connection that it has done with.
+MEANWHILE_NS = 100_000_000
 
 _now = time.perf_counter_ns
 
@@ -86,7 +87,7 @@ class Incoming:
         self.headers = Headers()
         self.head_complete = self.body_until_close = self.done = False
         self.error: WireError | None = None
-        self.pieces: list[bytes] = []
+        self.pieces: list[bytes | bytearray] = []
         self.stamps: list[int] = []
         self.size = self.unread = 0
         self.sent_ns = self.done_ns = 0
@@ -105,7 +106,7 @@ class Incoming:
 
     async def body(self) -> bytes:
         """All that is left of the body; raises `WireError`."""
-        kept: list[bytes] = []
+        kept: list[bytes | bytearray] = []
         while True:
             kept += self._taken()[0]
             if self.done:
@@ -113,14 +114,14 @@ class Incoming:
             await self._wait()
         if self.error is not None:
             raise self.error
-        return kept[0] if len(kept) == 1 else b"".join(kept)
+        return bytes(kept[0]) if len(kept) == 1 else b"".join(kept)
 
     async def body_pieces(self) -> AsyncIterator[tuple[bytes, int]]:
         """The body as it comes, each piece with the time at which it came; raises `WireError` at the end."""
         while True:
             pieces, stamps = self._taken()
             for piece, at_ns in zip(pieces, stamps, strict=True):
-                yield piece, at_ns
+                yield bytes(piece), at_ns
             if self.pieces:
                 continue
             if self.error is not None:
@@ -129,7 +130,7 @@ class Incoming:
                 return
             await self._wait()
 
-    def _taken(self) -> tuple[list[bytes], list[int]]:
+    def _taken(self) -> tuple[list[bytes | bytearray], list[int]]:
         taken = self.pieces, self.stamps
         self.pieces, self.stamps, self.unread = [], [], 0
         if not self.done:
@@ -149,6 +150,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked",
+        "_barren",
         "_framed",
         "_incoming",
         "_parser",
@@ -158,16 +160,19 @@ class Connection(asyncio.Protocol):
         "_transport",
         "idle_since_s",
         "loop",
+        "round_trip_ns",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.idle_since_s = 0.0
+        # What the making of the connection took, TLS included.
+        self.round_trip_ns = 0
         self._transport: asyncio.Transport | None = None
         self._incoming: Incoming | None = None
         self._parser: Any = None
         self._framed = self._paused = False
-        self._asked = self._read = self._stamp = 0
+        self._asked = self._read = self._barren = self._stamp = 0
 
     @property
     def usable(self) -> bool:
@@ -183,7 +188,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         incoming = self._incoming = Incoming(self, streamed=streamed, most_bytes=most_bytes)
         self._parser = httptools.HttpResponseParser(self)
-        self._framed, self._read = False, 0
+        self._framed, self._read, self._barren = False, 0, 0
         self._asked += 1
         self._transport.write(head + body)
         incoming.sent_ns = _now()
@@ -204,13 +209,16 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._read += len(data)
+        before = incoming.size
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.give_up(WireError("broken", "the answer is no HTTP"))
             self.close()
             return
-        if not incoming.head_complete and self._read > MOST_HEAD_BYTES:
+        # Heads, sizes of chunks, trailers: whatever is no body.
+        self._barren = 0 if incoming.size > before else self._barren + len(data)
+        if self._barren > MOST_HEAD_BYTES and incoming is self._incoming:
             self.give_up(WireError("broken", f"the answer's head has more than {MOST_HEAD_BYTES >> 10} KiB"))
         elif incoming.streamed and incoming.unread > MOST_UNREAD_BYTES and incoming is self._incoming:
             # A whole answer is taken when it has ended, and what it may hold is bounded already.
@@ -226,7 +234,8 @@ class Connection(asyncio.Protocol):
         if incoming.body_until_close and error is None:
             self._end(None)
             return
-        soon = self._asked > 1 and not self._read and self._stamp - incoming.sent_ns < MEANWHILE_NS
+        since_ns = self._stamp - incoming.sent_ns
+        soon = self._asked > 1 and not self._read and since_ns < self.round_trip_ns + MEANWHILE_NS
         kind = ClosedMeanwhile if soon else WireError
         self._end(kind("broken", "the server closed the connection before its answer's end"))
 
@@ -284,10 +293,16 @@ class Connection(asyncio.Protocol):
         if incoming.size > incoming.most_bytes:
             self.give_up(WireError("broken", f"the answer has more than {incoming.most_bytes:,} bytes"))
             return
-        incoming.pieces.append(body)
-        incoming.stamps.append(self._stamp)
-        incoming.unread += len(body)
-        incoming.wake()
+        if incoming.streamed:
+            incoming.pieces.append(body)
+            incoming.stamps.append(self._stamp)
+            incoming.unread += len(body)
+            incoming.wake()
+        elif incoming.pieces:
+            # One buffer: a list of pieces of a byte each would take a hundred times their size.
+            incoming.pieces[0] += body
+        else:
+            incoming.pieces.append(bytearray(body))
 
     def on_message_complete(self) -> None:
         """The answer is whole, or an interim one (100 Continue) is and the answer follows."""
@@ -298,7 +313,9 @@ class Connection(asyncio.Protocol):
             incoming.headers.clear()
             self._framed = False
             return
-        if not self._parser.should_keep_alive():
+        # What is left of the request would come before the next one.
+        unsent = self._transport is not None and self._transport.get_write_buffer_size()
+        if unsent or not self._parser.should_keep_alive():
             self.close()
         self._end(None)
 

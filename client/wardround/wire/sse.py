@@ -22,7 +22,8 @@ class EventParser:
     """Turns pieces of a byte stream, however they are cut, into events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        # A line that has not ended yet, in the pieces in which it came.
+        self._held: list[bytes] = []
         self._data: list[bytes] = []
         self._name = ""
         self._after_cr = False
@@ -38,15 +39,18 @@ class EventParser:
         if b"\r" in piece:
             self._after_cr = piece[-1] == 0x0D
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        text = self._rest + piece if self._rest else piece
+        self._held.append(piece)
+        if b"\n" not in piece and not self._at_start:
+            return []
+        text = piece if len(self._held) == 1 else b"".join(self._held)
         if self._at_start:
             if b"\xef\xbb\xbf".startswith(text[:3]) and len(text) < 3:
-                self._rest = text
                 return []
             text = text.removeprefix(b"\xef\xbb\xbf")
             self._at_start = False
         lines = text.split(b"\n")
-        self._rest = lines.pop()
+        rest = lines.pop()
+        self._held = [rest] if rest else []
         events: list[Event] = []
         for line in lines:
             if line:
@@ -60,13 +64,14 @@ class EventParser:
     @property
     def between_events(self) -> bool:
         """Whether nothing is left over of what was fed."""
-        return not (self._rest or self._data or self._name or self._after_cr)
+        return not (any(self._held) or self._data or self._name or self._after_cr)
 
     def close(self) -> list[Event]:
         """The stream has ended: return what was still open, if anything was."""
-        if self._rest:
-            self._take_line(self._rest)
-            self._rest = b""
+        rest = b"".join(self._held)
+        self._held = []
+        if rest:
+            self._take_line(rest)
         return [self._finish()] if self._data else []
 
     def _take_line(self, line: bytes) -> None:

@@ -73,8 +73,11 @@ def _beside_title(run: Gathered, task: AskedTask) -> str:
 
 def _answerable(tasks: Sequence[AskedTask], task: AskedTask) -> AskedTask | None:
     """The last of the family before the task, in which the same questions stand with documents that answer them."""
-    family = [one for one in tasks if one.family == task.family and one.label != task.label]
-    return family[-1] if family else None
+    place = [one.label for one in tasks].index(task.label)
+    family = [number for number, one in enumerate(tasks) if one.family == task.family and one.has_answers]
+    before = [number for number in family if number < place]
+    chosen = before[-1] if before else family[0] if family else None
+    return None if chosen is None else tasks[chosen]
 
 
 def _row(one: CellResults) -> tuple[str, ...]:

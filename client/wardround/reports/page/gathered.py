@@ -21,7 +21,8 @@ class AskedTask:
     """A task of the study: `label` as it stands in tables, `arms` in the study's order.
 
     `main_arm` is the arm of the task's own protocol (the whole documents, or none where it has none), in which models
-    are compared with each other; `metric` is its first. `family` is the name of the score it is a part of.
+    are compared with each other; `metric` is its first. `family` is the name of the score it is a part of. It has
+    answers unless it counts those that were made up (`hallucinated`).
     """
 
     label: str
@@ -31,6 +32,7 @@ class AskedTask:
     metric: str
     main_arm: str
     arms: tuple[str, ...]
+    has_answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ def _tasks_of(cells: Sequence[CellResults]) -> tuple[AskedTask, ...]:
         first, task = own[0]
         arms = tuple(dict.fromkeys(one.cell.arm for one, _ in own))
         metric = first_result(first).metric
-        found.append(AskedTask(label, task.title, task.level, task.family or label, metric, main[label], arms))
+        answers = all(one.name != "hallucinated" for one in task.metrics)
+        found.append(AskedTask(label, task.title, task.level, task.family or label, metric, main[label], arms, answers))
     return tuple(found)
 
 

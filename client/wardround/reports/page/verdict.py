@@ -11,7 +11,7 @@ from wardround.reports.numbers import counted
 from wardround.reports.page.gathered import Gathered
 from wardround.reports.page.wording import in_words, listed, plural, points
 from wardround.running.who_answered import answerers
-from wardround.statistics import Finding
+from wardround.statistics import FEWEST_CASES, Finding
 
 _NOTHING = (
     "Nothing was compared: the study names no pairs of its models, and no arms that differ in their evidence alone."
@@ -195,5 +195,8 @@ def _rest(own: Sequence[Comparison], before: Sequence[str], thing: str) -> list[
 def _what_shown_means(family: int) -> str:
     return (
         f"“Better” and “worse” are said where the difference is unlikely to be chance: p ≤ 0.05 after Holm's"
-        f" adjustment over all {family} tests of this run, so that the chance of any false alarm among them is 5 %."
+        f" adjustment over all {family} tests of this run, so that the chance of any false alarm among them is at"
+        " most 5 %. Keeping the margin is said for"
+        " each comparison by itself, with an error of 2.5 % each that is not adjusted; never over fewer than"
+        f" {in_words(FEWEST_CASES)} cases, nor where the second's value is itself within the margin."
     )
