@@ -10,6 +10,7 @@ import pytest
 from wardround.endpoints import Failure, Params, Reply
 from wardround.errors import JournalError
 from wardround.journal import JOURNAL_FILE, Asked, Journal, Outcome, Row
+from wardround.journal.entering import rows_at_once
 from wardround.task import Message, Prompt, Sample
 
 PARAMS = Params(max_tokens=5, stop=("\n",), extra_body={"top_k": 1})
@@ -117,6 +118,27 @@ def test_identical_requests_of_two_cells_are_one(tmp_path: Path) -> None:
         assert all(len(cells) == 2 for _, _, cells in pending)
 
 
+def test_of_more_samples_than_are_entered_at_once_each_asks_its_own_prompt_of_each_model(tmp_path: Path) -> None:
+    numbers = range(2 * rows_at_once(2) + 3)
+    # Every third prompt stands twice, far apart or side by side.
+    shown = [f"{number - 1 if number % 3 == 2 else number % 50}?" for number in numbers]
+    rows = [Row(sample(str(number)), prompt(text)) for number, text in zip(numbers, shown, strict=True)]
+    cells = [asked("m"), asked("n")]
+    with Journal.create(tmp_path / "run") as journal:
+        with journal.transaction():
+            journal.begin_plan()
+            journal.place_cells(cells)
+            journal.plan_cells(cells, rows)
+        query = """
+            SELECT cells.model, requests.model, asks.position, samples.sample, requests.id
+            FROM asks JOIN cells ON cells.id = asks.cell JOIN samples ON samples.id = asks.sample
+            JOIN requests ON requests.id = asks.request ORDER BY cells.model, asks.position"""
+        found = list(journal.read(query))
+        assert [row[:4] for row in found] == [(name, name, number, str(number)) for name in "mn" for number in numbers]
+        assert [journal.request(row[4])[0] for row in found] == 2 * [prompt(text) for text in shown]
+        assert len(journal.pending()) == 2 * len(set(shown))
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -152,6 +174,20 @@ def test_planning_the_same_again_keeps_replies_and_scores(tmp_path: Path) -> Non
         plan(journal)
         assert journal.cells()[0].id == cell
         assert journal.scores(cell, "strict") == {0: {"accuracy": 1.0, "undefined": None}}
+
+
+def test_what_is_noted_of_a_sample_may_change_and_its_scores_stay(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "run") as journal:
+        plan(journal)
+        cell = journal.cells()[0].id
+        journal.put_scores(cell, "strict", [(0, {"accuracy": 1.0})])
+        with journal.transaction():
+            journal.begin_plan()
+            journal.place_cells([asked()])
+            rows = [Row(sample(name), prompt(f"{name}?"), (), {"k": 1}) for name in ("a", "b")]
+            journal.plan_cells([asked()], rows)
+        assert [one.evidence for one in journal.answers(cell)] == [{"k": 1}] * 2
+        assert journal.scores(cell, "strict") == {0: {"accuracy": 1.0}}
 
 
 def test_a_changed_cell_loses_its_scores(tmp_path: Path) -> None:

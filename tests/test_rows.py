@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -32,8 +33,8 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[str | float]]]) -> Path:
-    """The smallest workbook that is one: sheets of text and numbers, text inline."""
+def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[str | float | date]]]) -> Path:
+    """The smallest workbook that is one: sheets of text, numbers and dates, text inline."""
     types = "".join(
         f'<Default Extension="{ending}" ContentType="application/{kind}"/>'
         for ending, kind in [("rels", "vnd.openxmlformats-package.relationships+xml"), ("xml", "xml")]
@@ -60,13 +61,15 @@ def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[str | float]]]
     return path
 
 
-def _xlsx_row(number: int, cells: Sequence[str | float]) -> str:
+def _xlsx_row(number: int, cells: Sequence[str | float | date]) -> str:
     written = []
     for place, cell in enumerate(cells):
         at = f'r="{chr(ord("A") + place)}{number}"'
         if isinstance(cell, str):
             text = f'<t xml:space="preserve">{escape(cell)}</t>'
             written.append(f'<c {at} t="inlineStr"><is>{text}</is></c>')
+        elif isinstance(cell, date):
+            written.append(f'<c {at} t="d"><v>{cell.isoformat()}</v></c>')
         else:
             written.append(f"<c {at}><v>{cell}</v></c>")
     return f'<row r="{number}">{"".join(written)}</row>'

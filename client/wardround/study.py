@@ -79,6 +79,8 @@ class Arm(BaseModel):
     def _of_a_piece(self) -> Arm:
         if self.budget is not None and self.evidence in _UNBOUNDED:
             raise ValueError(f"budget: evidence {self.evidence!r} has none; 'truncated' is full up to one")
+        if self.evidence == "two-step" and self.shots_by != "fixed":
+            raise ValueError("shots_by: a two-step arm has the task's own worked examples")
         if self.k is not None and not self.shows_passages and self.evidence != "two-step":
             raise ValueError(f"k: evidence {self.evidence!r} shows no passages")
         if self.rerank and self.evidence not in _SEARCHED:

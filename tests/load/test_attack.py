@@ -175,3 +175,26 @@ def test_a_large_request_goes_out_whole() -> None:
     (record,), size = asyncio.run(large())
     assert size == 30_000_000
     assert record["scheduled_ns"] < record["sent_ns"] <= record["first_byte_ns"]
+
+
+class _StoppedAtOnce(Attack):
+    """Told to stop before what it fires has begun to open its connections."""
+
+    def _fire_due(self) -> None:
+        asyncio.get_running_loop().call_soon(self.stop)
+        super()._fire_due()
+
+
+def test_what_is_stopped_before_it_begins_to_connect_has_its_record() -> None:
+    async def attack() -> list[dict[str, Any]]:
+        out = io.BytesIO()
+        start_ns = time.perf_counter_ns()
+        orders = Orders(
+            target=Target("127.0.0.1", closed_port(), "openai-chat"), payloads=[b"x"], workloads=["w"],
+            start_ns=start_ns, end_ns=start_ns + 10**9, timeout_s=5, connections=0,
+            arrivals_ns=[(0, number) for number in range(5)],
+        )  # fmt: skip
+        await asyncio.wait_for(_StoppedAtOnce(orders, out).run(), 5)
+        return [orjson.loads(line) for line in out.getvalue().splitlines()]
+
+    assert len(asyncio.run(attack())) == 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.test_rows import write_xlsx
 from wardround.errors import DataError
 from wardround.retrieval.corpora import Corpus, holding, read_corpus
 from wardround.sources import CorpusChoice
@@ -160,3 +161,32 @@ def test_a_case_is_found_wherever_it_stands(words: Sequence[str], around: str) -
     # A word after another could make one with it, and "be" is none that counts.
     case = " ".join(f"x{word}" for word in words)
     assert holding(doc(f"{around} \n {case} \n {around}"), {"a": case}) == {"d": ["a"]}
+
+
+def test_a_folder_is_not_left_and_hidden_files_are_no_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    (folder / ".git").mkdir(parents=True)
+    for path in (folder / "a.md", folder / ".b.md", folder / ".git" / "c.txt", tmp_path / "outside.txt"):
+        path.write_text("Flour makes bakers wheeze.", encoding="utf-8")
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    assert ids(read_corpus(choice(folder))) == ["a.md"]
+
+
+def test_a_case_in_a_heading_is_found() -> None:
+    assert holding([Document("1", "Lead.", CASE)], {"case": CASE}) == {"1": ["case"]}
+
+
+def test_documents_without_a_date_are_counted(tmp_path: Path) -> None:
+    given = [{"id": "1", "text": "lead", "date": "2024"}, {"id": "2", "text": "zinc"}, {"id": "3", "text": "tin"}]
+    assert read_corpus(choice(rows(tmp_path / "c.jsonl", *given), exclude=("3",))).undated == 1
+
+
+def test_cells_of_a_spreadsheet_that_are_dates_are_read(tmp_path: Path) -> None:
+    cells: list[list[str | float | date]] = [
+        ["1", "lead", date(2024, 5, 1)],
+        ["2", "zinc", datetime(2025, 5, 1, 12)],
+        ["3", "tin", ""],
+    ]
+    path = write_xlsx(tmp_path / "c.xlsx", {"S": [["id", "text", "date"], *cells]})
+    corpus = read_corpus(choice(path))
+    assert (ids(corpus), corpus.after_cut_off, corpus.undated) == (["1", "3"], 1, 1)

@@ -17,7 +17,7 @@ from wardround.retrieval import passages_of
 from wardround.running.corpora import leaks_said, read_corpora
 from wardround.running.evidence import some_at_random
 from wardround.running.planning import Prepared, plan, prepare
-from wardround.running.round import permits_of
+from wardround.running.round import permits_of, sensitivity_of
 from wardround.study import Study, load_study
 from wardround.task import Document
 
@@ -216,3 +216,62 @@ def test_a_corpus_of_nothing_but_cases_is_refused(tmp_path: Path) -> None:
     path = rows(tmp_path / "c.jsonl", {"id": "quiz", "text": CASES[0]["question"]})
     with pytest.raises(DataError, match=r"corpus notes: every document of .* holds a case of the study"):
         planned(tmp_path, study_of(tmp_path, corpora=corpora(path)))
+
+
+def test_a_journal_stays_as_sensitive_as_what_it_ever_asked(tmp_path: Path) -> None:
+    arms = ["closed-book", {"name": "bm25", "corpus": "notes", "budget": 300}]
+    for given, of in ((arms, corpora(sensitivity="phi")), (["closed-book"], {})):
+        ended = wardround("run", study_of(tmp_path, arms=given, corpora=of), "--out", "run", cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        with Journal.open(tmp_path / "run") as journal:
+            assert sensitivity_of(journal) == "phi"
+
+
+def test_a_load_test_sends_a_corpus_no_further_than_a_run_does(tmp_path: Path) -> None:
+    outside = {"name": "m", "base_url": "http://0.0.0.0:9/v1"}
+    arms = [{"name": "bm25", "corpus": "notes", "budget": 300}]
+    study = study_of(tmp_path, models=[outside], arms=arms, corpora=corpora(sensitivity="phi"))
+    options = ["--rate", "1", "--duration", "1", "--sensitivity", "open", "--out", "load"]
+    ended = wardround("load", "m", "--study", study, *options, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "phi data does not go to model 'm'" in ended.stderr
+
+
+GOLD_TASK = '''
+"""Questions whose answer stands in a corpus (invented)."""
+import json
+from wardround import Message, Metric, Prompt, Sample, Task
+
+def load(path):
+    rows = map(json.loads, path.read_text().splitlines())
+    return [Sample(row["id"], {"question": row["question"]}, "x", None, ()) for row in rows]
+
+def evidence(sample, shots, documents):
+    texts = [document.text for document in documents]
+    return Prompt((Message("user", "\\n".join([*texts, sample.inputs["question"]])),))
+
+task = Task(
+    name="gums", title="Gums", level=None, sensitivity="open", load=load, samples="none", shots=0, max_tokens=30,
+    prompt=lambda sample, shots: evidence(sample, shots, ()), evidence=evidence,
+    score=lambda answer, sample: {"named": 1.0, "parsed": 1.0}, metrics=(Metric("named", "proportion"),),
+    query=lambda sample: sample.inputs["question"], gold=lambda sample: {"c": [(0, 6)], "missed": [(0, 4)]},
+)
+'''
+
+
+def test_gold_spans_of_a_corpus_are_found_or_missed(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text(GOLD_TASK, encoding="utf-8")
+    rows(tmp_path / "d.jsonl", {"id": "1", "question": "bleeding gums"})
+    path = rows(tmp_path / "c.jsonl", {"id": "c", "text": "Scurvy: bleeding gums."}, {"id": "missed", "text": "Leek."})
+    arms = [{"name": "bm25", "corpus": "notes"}]
+    tasks = [{"task": "./t.py", "data": "d.jsonl"}]
+    ((noted, _),) = planned(tmp_path, study_of(tmp_path, tasks=tasks, arms=arms, corpora=corpora(path)))["bm25"]
+    assert (noted["hit"], noted["recall"], noted["third"]) == (1, 0.5, 1)
+    assert noted["whole"] == pytest.approx(0.6)
+
+
+def test_texts_without_a_date_are_said_to_be_unchecked(tmp_path: Path) -> None:
+    path = rows(tmp_path / "c.jsonl", {"id": "1", "text": "lead", "date": "2024"}, {"id": "2", "text": "zinc"})
+    study = study_of(tmp_path, arms=[{"name": "bm25", "corpus": "notes"}], corpora=corpora(path))
+    ended = wardround("run", study, "--out", "run", cwd=tmp_path)
+    assert "; 1 without a date, not checked" in ended.stdout

@@ -90,6 +90,8 @@ def test_the_same_is_found_as_here_and_only_what_is_not_there_is_sent(scenario: 
     ("scenario", "words"),
     [
         ("another's", "has 5 vectors and not 3; delete it there"),
+        ("another model's", "holds another model's vectors; set the embeddings' `revision`, or delete it"),
+        ("another length", "holds another model's vectors"),
         ("no leave to write", "HTTP 403: Forbidden: Global manage access is required"),
         ("gone", "HTTP 404: Not found: Collection `wardround-0` doesn't exist!"),
     ],

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardround.retrieval import Passage, Vectors, quality_of, reciprocal_ranks, third_of
-from wardround.retrieval.vectors import unit_rows
+from wardround.retrieval import Passage, quality_of, reciprocal_ranks, third_of
+from wardround.retrieval.vectors import Vectors, unit_rows
 
 MATRIX = unit_rows(np.array([[1, 0], [1, 1], [0, 1], [0, 0]], np.float32))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from tests.support import Server, running_server
 from tests.wire.raw_server import NEVER_S, Answer, RawServer, raw_server
 from wardround.endpoints import retries
 from wardround.errors import EndpointError
+from wardround.journal import Journal
 from wardround.retrieval.services import Reranker, TextEmbeddings, Vector
+from wardround.running.searching import Services
 from wardround.study import Service
 from wardround.wire import Wire
 
@@ -182,4 +185,20 @@ def test_scores_of_another_shape_are_one_line(content: Any) -> None:
             await Reranker(Service(base_url=raw.base_url, model="m"), raw.base_url, wire).scores("q", ["a", "b"])
 
     with pytest.raises(EndpointError, match="no reranking from"):
+        asyncio.run(ask())
+
+
+def test_vectors_of_another_length_than_those_of_the_journal_are_one_line(tmp_path: Path) -> None:
+    def answer(*numbers: float) -> Answer:
+        return http(200, {"data": [{"index": 0, "embedding": list(numbers)}]})
+
+    async def ask() -> None:
+        async with raw_server(answer(1, 0), answer(1, 0, 0)) as raw, Wire() as wire:
+            service = Service(base_url=raw.base_url, model="m")
+            embeddings = TextEmbeddings(service, raw.base_url, wire, attempts=1)
+            with Journal.create(tmp_path / "run") as journal:
+                await Services(journal, service, embeddings, model="m").embed(["before"], "")
+                await Services(journal, service, embeddings, model="m").embed(["before", "since"], "")
+
+    with pytest.raises(EndpointError, match=r"model m gives vectors of another length than .* set another `revision`"):
         asyncio.run(ask())

@@ -15,12 +15,15 @@ import pytest
 from tests.running.test_run import rows_of, start_and_wait_for
 from tests.support import Server, model_at, running_server, wardround, write_study
 from wardround.endpoints import Reply
+from wardround.endpoints.tokens import estimate
+from wardround.errors import StudyError
 from wardround.journal import Answered, Journal, Outcome
 from wardround.journal.records import AWAITS, FIRST
 from wardround.journal.usage import took_in_cell
 from wardround.reports import results_of, usage_of
 from wardround.reports.same_samples import read_cell
 from wardround.reports.viewer.reading import answered_at
+from wardround.reports.viewer.reading import seen as seen_of
 from wardround.running.planning import plan, plan_second_steps, prepare
 from wardround.study import load_study
 from wardround.task import Prompt
@@ -180,6 +183,9 @@ def test_a_reply_to_a_first_step_answers_no_sample_wherever_it_is_read(tmp_path:
         seen = answered_at(journal, cell.id, 0)
         assert seen is not None
         assert seen.reply is None
+        shown = seen_of(journal, cell, 0)
+        assert shown is not None
+        assert (shown.attempts, shown.answered_at) == (None, None)
         assert list(read_cell(journal, cell, "strict").answered) == [False, False]
         ((counts,),) = [one.results for one in results_of(journal)]
         assert (counts.n, counts.failed) == (0, 2)
@@ -224,3 +230,60 @@ def test_medisumcode_shows_candidates_of_the_real_table_and_their_recall(tmp_pat
     assert {"S2242XA", "Z3A31"} <= set(evidence["passages"])
     assert evidence["recall"] == pytest.approx(2 / 7)
     assert len(evidence["retrievals"]) == len(evidence["named"]) == 3
+
+
+def test_what_fails_in_a_run_is_asked_once_in_it_whatever_steps_follow(tmp_path: Path) -> None:
+    tasks = notes(tmp_path, "broken arm; fever", "cough " * 400)
+    with running_server("--context", "200") as server:
+        models = [model_at(server, "baseline-lead")]
+        study = write_study(tmp_path / "s.yaml", models=models, tasks=tasks, arms=["full", "two-step"], attempts=1)
+        done = wardround("run", study, "--out", "run", cwd=tmp_path)
+    assert "the second steps follow" in done.stderr
+    with Journal.open(tmp_path / "run") as journal:
+        assert list(journal.read("SELECT count(*), count(DISTINCT request) FROM failures")) == [(2, 2)]
+
+
+def test_second_steps_are_asked_of_the_server_that_is_left(tmp_path: Path, server: Server) -> None:
+    tasks = notes(tmp_path, *(f"broken arm; fever {number}" for number in range(30)))
+    with running_server("--ttft", "0.3") as slow:
+        models = [model_at(server, "baseline-lead"), model_at(slow, "gone", served_as="baseline-lead")]
+        fields: dict[str, Any] = {"models": models, "tasks": tasks, "arms": ["two-step"], "concurrency": 2}
+        study = write_study(tmp_path / "s.yaml", **fields, attempts=1)
+        process = start_and_wait_for(3, study, tmp_path / "run")
+        slow.process.kill()
+        _, err = process.communicate(timeout=60)
+    assert "stopped answering" in err
+    assert all(FIRST in one for one in noted(asked_in(tmp_path / "run")["baseline-lead"]))
+
+
+def test_no_cell_is_said_to_be_done_while_its_first_steps_are_answered(tmp_path: Path, server: Server) -> None:
+    tasks = notes(tmp_path, "broken arm; fever", "cough")
+    study = write_study(tmp_path / "s.yaml", models=[model_at(server, "baseline-lead")], tasks=tasks, arms=["two-step"])
+    done = wardround("run", study, "--out", "run", cwd=tmp_path)
+    before, _, after = done.stderr.partition("the second steps follow")
+    assert "done:" not in before
+    assert "done:" in after
+
+
+def test_an_arm_of_two_steps_with_other_worked_examples_is_refused(tmp_path: Path) -> None:
+    arms = [{"name": "two", "evidence": "two-step", "shots_by": "none"}]
+    with pytest.raises(StudyError, match="shots_by: a two-step arm has the task's own worked examples"):
+        load_study(write_study(tmp_path / "s.yaml", arms=arms))
+
+
+@pytest.mark.parametrize("budget", [4, 9, 16])
+def test_the_empty_line_before_what_was_found_is_within_the_budget(tmp_path: Path, budget: int) -> None:
+    text = "broken arm; coughing badly; fever; cough"
+    arms = [{"name": "two", "evidence": "two-step", "budget": budget}]
+    models = [{"name": "m", "base_url": "http://127.0.0.1:9/v1", "context": 2000}]
+    study = load_study(write_study(tmp_path / "s.yaml", models=models, tasks=notes(tmp_path, text), arms=arms))
+    prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
+    with Journal.create(tmp_path / "run") as journal:
+        plan(study, journal, prepared, {}, None)
+        ((first, _, _),) = journal.pending()
+        journal.record([Outcome(first, Reply(text, "", "stop", 5, 2, 0, 0, None, 1, "f"), 1)])
+        plan_second_steps(study, journal, prepared, None)
+        ((second, _, _),) = journal.pending()
+        block = journal.request(second)[0].messages[-1].content.removeprefix(text)
+        (answered,) = journal.answers(journal.cells()[0].id)
+    assert dict(answered.evidence or {})["tokens"] == (estimate(block) if block else 0) <= budget

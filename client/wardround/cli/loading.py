@@ -194,7 +194,10 @@ def _of_tasks(
     kinds: list[Sensitivity] = [
         "open" if one.provenance["invented"] else one.provenance["sensitivity"] for one in prepared
     ]
-    kind = said or most_sensitive(kinds)
+    # What the user says is said of the tasks; a corpus has its own word in the study.
+    kind = most_sensitive(
+        [said or most_sensitive(kinds), *(corpus.sensitivity for corpus in study.searched_corpora.values())]
+    )
     pinned = addresses_of([permit(model, kind, attested=wanted.attested)])
     only = study.model_copy(update={"models": (model,)})
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:

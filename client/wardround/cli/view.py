@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Annotated
 
@@ -47,13 +46,14 @@ def _leading_to(address: str) -> Iterator[str]:
     A browser is started with what it is to open on its command line, where other users of this machine see it: with
     the address itself they would have the key.
     """
+    import html
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
         page = Path(folder) / "view.html"
         number = os.open(page, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
         with os.fdopen(number, "w", encoding="utf-8") as file:
-            there = escape(address, quote=True)
+            there = html.escape(address, quote=True)
             file.write(
                 f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
                 f'<meta http-equiv="refresh" content="0; url={there}"><title>wardround</title>'

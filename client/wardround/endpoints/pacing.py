@@ -11,7 +11,6 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 
 from wardround.endpoints.dialects import retry_after_s
 from wardround.endpoints.retries import LONGEST_RETRY_AFTER_S
@@ -188,6 +187,8 @@ class AdaptiveConcurrency:
         self._was_full = False
 
     def _holds(self) -> bool:
+        from statistics import median
+
         for size in {size for size, _ in self._window}:
             alike = [latency for one, latency in self._window if one == size]
             if len(alike) >= min(FEWEST_OF_A_SIZE, self.allowed):

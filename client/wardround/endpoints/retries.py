@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_result,
-    wait_random_exponential,
-)
+from typing import TYPE_CHECKING
 
 from wardround.endpoints.replies import Failure, Reply
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 FIRST_WAIT_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 # A server that asks for more than this (a daily quota, say) is not waited for: the run says so and goes on.
 LONGEST_RETRY_AFTER_S = 300.0
-
-# "Full jitter": a wait drawn uniformly from 0 to the exponentially growing bound, so that a
-# thousand refused requests do not come back together.
-_backoff = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_BACKOFF_S)
 
 
 async def ask_until_answered(
@@ -41,7 +34,9 @@ async def ask_until_answered(
         return first, 1
     if isinstance(first, Failure):
         on_failed_attempt(1, first)
-    # The usual case, an answer at once, ends above: tenacity's bookkeeping is paid only by failures.
+    # The usual case, an answer at once, ends above: tenacity and its bookkeeping are paid only by failures.
+    from tenacity import AsyncRetrying, retry_if_result
+
     pending: list[Reply | Failure] = [first]
 
     async def next_attempt() -> Reply | Failure:
@@ -76,9 +71,18 @@ def _worth_another(outcome: Reply | Failure) -> bool:
     )
 
 
+def _backoff(state: RetryCallState) -> float:
+    """Seconds by "full jitter": drawn uniformly from 0 to the exponentially growing bound, so that a thousand refused
+    requests do not come back together.
+    """
+    from tenacity import wait_random_exponential
+
+    return wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_BACKOFF_S)(state)
+
+
 def _wait_s(state: RetryCallState) -> float:
     failure = _outcome(state)
-    jittered: float = _backoff(state)
+    jittered = _backoff(state)
     if isinstance(failure, Failure) and failure.retry_after_s is not None:
         # Never sooner than the server said; a tenth of the backoff on top keeps the herd apart.
         return failure.retry_after_s + jittered / 10

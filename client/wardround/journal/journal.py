@@ -7,9 +7,11 @@ content hash; requests are kept once, by the hash of endpoint, prompt and parame
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import Any
 
 from wardround.endpoints.replies import Failure, Params
 from wardround.errors import JournalError
+from wardround.journal.entering import enter_requests, enter_samples, rows_at_once
 from wardround.journal.records import (
     ANSWERS,
     Answered,
@@ -44,7 +47,6 @@ from wardround.journal.schema import (
     SCHEMA_VERSION,
     checked,
     connect,
-    entering,
     lock_folder,
 )
 from wardround.task import Prompt, Sample
@@ -194,26 +196,28 @@ class Journal:
     def plan_cells(self, cells: Sequence[Asked], rows: Iterable[Row]) -> None:
         """Enter what placed cells ask, where they ask the same with the same prompts; call inside a transaction.
 
-        Each row is kept once, whatever number of cells asks it, and needs to be in memory only while it is
-        entered. A cell that asks exactly what it asked before keeps its scores; one that changed loses them.
+        Each row is kept once, whatever number of cells asks it; some dozens of them are in memory at a time. A cell
+        that asks exactly what it asked before keeps its scores; one that changed loses them.
         """
         fixed: dict[int | None, list[tuple[str, str]]] = {}
         asks: list[list[tuple[Any, ...]]] = [[] for _ in cells]
-        for position, row in enumerate(rows):
-            sample_id = self._enter_sample(cells[0].task, row.sample)
-            body = prompt_to_json(row.prompt)
-            noted = (canonical(row.cut) if row.cut else None, canonical(row.evidence) if row.evidence else None)
-            prompt_hash = sha256(body)
-            self._db.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (prompt_hash, body))
-            if row.max_tokens not in fixed:
-                fixed[row.max_tokens] = [asked_with(cell, row.max_tokens) for cell in cells]
-            for cell_asks, cell, (identity, params) in zip(asks, cells, fixed[row.max_tokens], strict=True):
-                request = self._id_of(
-                    "requests",
-                    {"key": request_key(identity, prompt_hash, params)},
-                    {"model": cell.model, "prompt": prompt_hash, "params": params},
-                )
-                cell_asks.append((position, sample_id, request, *noted))
+        numbered = enumerate(rows)
+        while some := list(itertools.islice(numbered, rows_at_once(len(cells)))):
+            samples = enter_samples(self._db, cells[0].task, [row.sample for _, row in some])
+            bodies = [prompt_to_json(row.prompt) for _, row in some]
+            prompts = [sha256(body) for body in bodies]
+            self._db.executemany("INSERT OR IGNORE INTO prompts VALUES (?, ?)", zip(prompts, bodies, strict=True))
+            requests = []
+            for (_, row), prompt in zip(some, prompts, strict=True):
+                if row.max_tokens not in fixed:
+                    fixed[row.max_tokens] = [asked_with(cell, row.max_tokens) for cell in cells]
+                for cell, (identity, params) in zip(cells, fixed[row.max_tokens], strict=True):
+                    requests.append((request_key(identity, prompt, params), cell.model, prompt, params))
+            entered = iter(enter_requests(self._db, requests))
+            for (position, row), sample in zip(some, samples, strict=True):
+                noted = (canonical(row.cut) if row.cut else None, canonical(row.evidence) if row.evidence else None)
+                for cell_asks in asks:
+                    cell_asks.append((position, sample, next(entered), *noted))
         for cell, cell_asks in zip(cells, asks, strict=True):
             self._enter_asks(cell, cell_asks)
 
@@ -226,25 +230,15 @@ class Journal:
         now = sha256(json.dumps(asks))
         if now == digest:
             return
+        before = database.execute(
+            "SELECT position, sample, request FROM asks WHERE cell = ? ORDER BY position", (number,)
+        ).fetchall()
+        # What is noted besides may be worded otherwise by another release; scores are of samples and replies.
+        if before != [ask[:3] for ask in asks]:
+            database.execute("DELETE FROM scores WHERE cell = ?", (number,))
         database.execute("DELETE FROM asks WHERE cell = ?", (number,))
-        database.execute("DELETE FROM scores WHERE cell = ?", (number,))
         database.executemany("INSERT INTO asks VALUES (?, ?, ?, ?, ?, ?)", [(number, *ask) for ask in asks])
         database.execute("UPDATE cells SET digest = ? WHERE id = ?", (now, number))
-
-    def _enter_sample(self, task: str, sample: Sample) -> int:
-        body = canonical({"id": sample.id, "inputs": sample.inputs, "reference": sample.reference})
-        return self._id_of(
-            "samples",
-            {"task": task, "hash": sha256(f"{sample.cluster}\n{body}")},
-            {"sample": sample.id, "cluster": sample.cluster, "body": body},
-        )
-
-    def _id_of(self, table: str, unique: Mapping[str, Any], rest: Mapping[str, Any]) -> int:
-        insert, select = entering(table, tuple(unique), tuple(rest))
-        cursor = self._db.execute(insert, (*unique.values(), *rest.values()))
-        if cursor.rowcount == 1:
-            return int(cursor.lastrowid or 0)
-        return int(self._db.execute(select, tuple(unique.values())).fetchone()[0])
 
     def token_count(self, counter: str, digest: str) -> int | None:
         """How many tokens `counter` once found in the text with this hash, if it was asked."""
@@ -383,7 +377,8 @@ class Journal:
         for position, metric, value in self._db.execute(
             "SELECT position, metric, value FROM scores WHERE cell = ? AND profile = ?", (cell, profile)
         ):
-            found.setdefault(position, {})[metric] = value
+            # A few names, and as many texts of them as there are scores: only one of each is kept.
+            found.setdefault(position, {})[sys.intern(metric)] = value
         return found
 
     def scored_profiles(self) -> list[str]:

@@ -140,6 +140,11 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sample_to_json(sample: Sample) -> str:
+    """A sample as it stands in `samples.body`."""
+    return canonical({"id": sample.id, "inputs": sample.inputs, "reference": sample.reference})
+
+
 def prompt_to_json(prompt: Prompt) -> str:
     """A prompt as it stands in `prompts.body`."""
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from wardround.journal.journal import Journal
 from wardround.journal.records import canonical, sha256
 from wardround.text import storable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # How many keys a query names at once; SQLite allows 32,766.
 _AT_ONCE = 500
@@ -83,6 +85,8 @@ def vector_key(model: str, revision: str, prefix: str, text: str) -> str:
 
 def known_vectors(journal: Journal, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Those of the vectors that are kept, by key."""
+    import numpy as np
+
     known: dict[str, NDArray[np.float32]] = {}
     for start in range(0, len(keys), _AT_ONCE):
         some = keys[start : start + _AT_ONCE]

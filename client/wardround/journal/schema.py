@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from functools import cache
 from pathlib import Path
 
 from wardround.errors import JournalError
@@ -110,15 +109,3 @@ def lock_folder(folder: Path) -> int | None:
         os.close(lock)
         raise JournalError(f"another run is writing to {folder}; wait for it or choose --out") from error
     return lock
-
-
-@cache
-def entering(table: str, unique: tuple[str, ...], rest: tuple[str, ...]) -> tuple[str, str]:
-    """The statements that enter a row unless it is there, and that find it."""
-    fields = (*unique, *rest)
-    marks = ", ".join("?" * len(fields))
-    where = " AND ".join(f"{name} = ?" for name in unique)
-    return (
-        f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
-        f"SELECT id FROM {table} WHERE {where}",
-    )

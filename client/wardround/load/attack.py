@@ -198,7 +198,15 @@ class Attack:
         self.tally.opened_late += 1
         opening = self._loop.create_task(self._open_and_send(exchange))
         self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._opening.discard(task)
+            # One that was cancelled before its first step has not come to its own `except`.
+            if task.cancelled():
+                exchange.done_ns, exchange.fault = _now(), "stopped"
+                self._put_aside(exchange)
+
+        opening.add_done_callback(ended)
 
     async def _open_and_send(self, exchange: Exchange) -> None:
         try:

@@ -18,6 +18,7 @@ def searched_corpora(journal: Journal) -> list[str]:
         left_out = [
             held if one["holding_cases"] else "",
             f"{one['after_cut_off']:,} after the cut-off left out" if one["after_cut_off"] else "",
+            f"{one['undated']:,} without a date, not checked" if one.get("undated") else "",
             f"{one['excluded']:,} excluded by the study" if one["excluded"] else "",
             f"{one['empty']:,} without a word left out" if one["empty"] else "",
         ]

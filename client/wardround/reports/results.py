@@ -14,7 +14,7 @@ from wardround.journal import Answered, Cell, Journal
 from wardround.running.marking import marked
 from wardround.scoring import mean_of
 from wardround.statistics import bootstrap, value_of, wilson
-from wardround.task import Metric, Rules, Statistic, load_task
+from wardround.task import Metric, Rules, Sample, Statistic, load_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,24 @@ class _Open:
 
 
 @dataclass(slots=True)
+class _Seen:
+    """What is kept of a cell's answers: all of them with their samples would be most of a report's memory.
+
+    `named` holds each answer's cluster and sample, `answers` and `samples` only what a batch metric is to see.
+    """
+
+    rows: list[dict[str, float | None]] = field(default_factory=list)
+    named: list[tuple[str | None, str]] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
+    truncated: int = 0
+    empty: int = 0
+    cut: int = 0
+    first_position: int | None = None
+
+
+@dataclass(slots=True)
 class _Scored:
     cell: Cell
     profile: str
@@ -112,24 +130,36 @@ def check_scored(journal: Journal, profile: str | None) -> None:
 def _scored(journal: Journal, cell: Cell, profile: str) -> _Scored:
     task = load_task(cell.task_file, cell.settings)
     rules = task.rules(profile)
-    answered, failed, cut = [], Counter[str](), 0
-    for answer in journal.answers(cell.id):
-        cut += bool(answer.cut)
-        if answer.reply is None:
-            failed[answer.failure or "not_asked"] += 1
-        else:
-            answered.append(answer)
-    scores = journal.scores(cell.id, profile)
-    rows = [_complete(scores.get(answer.position, {}), cell, rules, answer) for answer in answered]
-    weights = np.ones(len(answered))
-    if rules.first_counted_twice and len(weights) and answered[0].position == 0:
+    seen = _seen(journal, cell, profile, rules)
+    weights = np.ones(len(seen.rows))
+    if rules.first_counted_twice and seen.first_position == 0:
         weights[0] = 2.0
-    one = _Scored(cell, profile, task.name, _counts(answered, rows, failed, cut, rules), weights, _clusters(answered))
-    metrics = with_sources(rules.metrics, rows)
-    statistics = _statistics(answered, rows, rules, metrics)
+    one = _Scored(cell, profile, task.name, _counts(seen, rules), weights, _clusters(seen))
+    metrics = with_sources(rules.metrics, seen.rows)
+    statistics = _statistics(seen, rules, metrics)
     for metric in metrics:
-        one.open.append(_open(metric, statistics[metric.name], rows, weights))
+        one.open.append(_open(metric, statistics[metric.name], seen.rows, weights))
     return one
+
+
+def _seen(journal: Journal, cell: Cell, profile: str, rules: Rules) -> _Seen:
+    scores = journal.scores(cell.id, profile)
+    seen = _Seen()
+    for answer in journal.answers(cell.id):
+        seen.cut += bool(answer.cut)
+        if answer.reply is None:
+            seen.failed[answer.failure or "not_asked"] += 1
+            continue
+        if not seen.rows:
+            seen.first_position = answer.position
+        seen.rows.append(_complete(scores.get(answer.position, {}), cell, rules, answer))
+        seen.named.append((answer.sample.cluster, answer.sample.id))
+        seen.truncated += answer.reply.finish_reason == "length"
+        seen.empty += not answer.reply.text.strip()
+        if rules.batch:
+            seen.answers.append(answer.reply.text)
+            seen.samples.append(answer.sample)
+    return seen
 
 
 def _complete(scores: dict[str, float | None], cell: Cell, rules: Rules, answer: Answered) -> dict[str, float | None]:
@@ -165,45 +195,34 @@ def _open(
     return _Open(metric, statistic, value, int(defined), int(parsed))
 
 
-def _statistics(
-    answered: Sequence[Answered],
-    rows: Sequence[dict[str, float | None]],
-    rules: Rules,
-    metrics: Sequence[Metric],
-) -> dict[str, Statistic]:
+def _statistics(seen: _Seen, rules: Rules, metrics: Sequence[Metric]) -> dict[str, Statistic]:
     statistics: dict[str, Statistic] = {
-        metric.name: mean_of([row.get(metric.name) for row in rows]) for metric in metrics if metric.kind != "batch"
+        metric.name: mean_of([row.get(metric.name) for row in seen.rows])
+        for metric in metrics
+        if metric.kind != "batch"
     }
     if rules.batch:
-        texts = [answer.reply.text for answer in answered if answer.reply is not None]
-        statistics |= rules.batch(texts, [answer.sample for answer in answered])
+        statistics |= rules.batch(seen.answers, seen.samples)
     return statistics
 
 
-def _counts(
-    answered: Sequence[Answered],
-    rows: Sequence[dict[str, float | None]],
-    failed: Counter[str],
-    cut: int,
-    rules: Rules,
-) -> Counts:
-    replies = [answer.reply for answer in answered if answer.reply is not None]
+def _counts(seen: _Seen, rules: Rules) -> Counts:
     return Counts(
-        asked=len(answered) + failed.total() - failed["not_asked"],
-        answered=len(answered),
-        truncated=sum(reply.finish_reason == "length" for reply in replies),
-        empty=sum(not reply.text.strip() for reply in replies),
-        unparsed=sum(not row.get(rules.metrics[0].parsed) for row in rows),
-        failed=failed,
-        cut=cut,
+        asked=len(seen.rows) + seen.failed.total() - seen.failed["not_asked"],
+        answered=len(seen.rows),
+        truncated=seen.truncated,
+        empty=seen.empty,
+        unparsed=sum(not row.get(rules.metrics[0].parsed) for row in seen.rows),
+        failed=seen.failed,
+        cut=seen.cut,
     )
 
 
-def _clusters(answered: Sequence[Answered]) -> tuple[str, ...] | None:
+def _clusters(seen: _Seen) -> tuple[str, ...] | None:
     """The samples' clusters; None if none is named, and a sample without one is its own."""
-    if all(answer.sample.cluster is None for answer in answered):
+    if all(cluster is None for cluster, _ in seen.named):
         return None
-    return tuple(answer.sample.cluster or f"sample {answer.sample.id}" for answer in answered)
+    return tuple(cluster or f"sample {sample}" for cluster, sample in seen.named)
 
 
 def _draw_intervals(scored: Sequence[_Scored]) -> None:

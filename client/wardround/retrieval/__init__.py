@@ -4,14 +4,12 @@ from wardround.retrieval.fusion import reciprocal_ranks
 from wardround.retrieval.hits import Quality, Spans, quality_of, third_of
 from wardround.retrieval.lexical import Lexical
 from wardround.retrieval.passages import Passage, passages_of
-from wardround.retrieval.vectors import Vectors
 
 __all__ = [
     "Lexical",
     "Passage",
     "Quality",
     "Spans",
-    "Vectors",
     "passages_of",
     "quality_of",
     "reciprocal_ranks",

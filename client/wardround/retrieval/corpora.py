@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 class Corpus:
     """A corpus as it was read: its documents, each with its title as heading, and the hash of all of them.
 
-    `after_cut_off`, `excluded` and `empty` count documents that were left out.
+    `after_cut_off`, `excluded` and `empty` count documents that were left out, `undated` those kept without a date.
     """
 
     documents: tuple[Document, ...]
@@ -49,6 +49,7 @@ class Corpus:
     after_cut_off: int = 0
     excluded: int = 0
     empty: int = 0
+    undated: int = 0
 
     def without(self, ids: Iterable[str]) -> Corpus:
         """The same without some documents."""
@@ -80,7 +81,8 @@ def read_corpus(choice: CorpusChoice) -> Corpus:
         raise DataError(f"{path}: no document is left of {len(found)}; look at its texts, `cut_off` and `exclude`")
     content = json.dumps([[one.id, one.heading, one.text] for one in kept], ensure_ascii=False)
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Corpus(kept, digest, after_cut_off=len(late), excluded=len(excluded), empty=len(empty))
+    undated = sum(last is None for document, last in found if document.id not in excluded | empty)
+    return Corpus(kept, digest, after_cut_off=len(late), excluded=len(excluded), empty=len(empty), undated=undated)
 
 
 def _of_rows(path: Path) -> Iterator[tuple[Document, date | None]]:
@@ -92,6 +94,9 @@ def _of_rows(path: Path) -> Iterator[tuple[Document, date | None]]:
 
 
 def _last_day(path: Path, number: int, row: Mapping[str, Any]) -> date | None:
+    # A cell of a table may be a date already.
+    if isinstance(given := row.get("date"), date):
+        return given.date() if isinstance(given, datetime) else given
     said = text_of(path, number, dict(row), "date", empty_is_fine=True).strip()
     if not said:
         return None
@@ -108,7 +113,16 @@ def _last_day(path: Path, number: int, row: Mapping[str, Any]) -> date | None:
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[Document, date | None]]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    root = folder.resolve()
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS
+        and path.is_file()
+        # A link may lead to anything on the machine; what begins with a dot is no text of the corpus.
+        and path.resolve().is_relative_to(root)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
     if not paths:
         raise DataError(f"{folder} has no .txt and no .md file; of a PDF give its text (pdftotext FILE.pdf)")
     for path in paths:
@@ -143,7 +157,9 @@ def holding(documents: Sequence[Document], cases: Mapping[str, str]) -> dict[str
             wanted.setdefault(sequence, []).append(name)
     found = {}
     for document in documents:
-        counts = Counter(name for sequence in wanted.keys() & _sequences(document.text) for name in wanted[sequence])
+        # A heading is shown and searched as the text is.
+        said = _sequences(f"{document.heading}\n{document.text}")
+        counts = Counter(name for sequence in wanted.keys() & said for name in wanted[sequence])
         if held := [name for name, count in counts.items() if count >= needed[name]]:
             found[document.id] = sorted(held)
     return found

@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 K1 = 1.5
 B = 0.75
@@ -102,6 +103,8 @@ class Lexical:
 
 def best_places(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     """The places of the `k` highest scores, highest first, equal ones by place."""
+    import numpy as np
+
     if k < len(scores):
         # Those that are certainly in, and of those at the edge the first.
         edge = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -4,6 +4,8 @@
     PUT  /collections/{name}                {"vectors": {"size", "distance": "Dot", …}, "hnsw_config": {"m": 0}}
     POST /collections/{name}/points/count   {"exact": true}                          -> {"result": {"count": 3}, …}
     PUT  /collections/{name}/points         {"batch": {"ids": [0, …], "vectors": [[0.1, …], …]}}    with ?wait=true
+    POST /collections/{name}/points          {"ids": [0], "with_vector": true, "with_payload": false}
+                                            -> {"result": [{"id": 0, "vector": [0.1, …]}], …}
     POST /collections/{name}/points/query   {"query": [0.1, …], "limit", "params": {"exact": true}, …}
                                             -> {"result": {"points": [{"id": 0, "version": 1, "score": 0.9}, …]}, …}
 
@@ -31,6 +33,10 @@ from wardround.wire import Wire
 MatrixOf = Callable[[int, int], Awaitable[Matrix]]
 
 
+# How far two unit vectors of one text may lie apart: one model in half precision, in batches of other sizes.
+SAME_WITHIN = 0.02
+
+
 class QdrantVectors:
     """Indices over unit vectors in the Qdrant server of `settings`, a collection each; raises `EndpointError`."""
 
@@ -56,6 +62,8 @@ class QdrantVectors:
         there, first = 0, None
         if _result(await self._asked.get(f"{route}/exists"), "exists") is True:
             there = await self._count(route)
+            if 0 < there <= number:
+                await self._compare(route, (await matrix_of(0, 1))[0])
             if there == number:
                 return
         else:
@@ -94,6 +102,22 @@ class QdrantVectors:
 
     def _route(self, content: str) -> str:
         return f"/collections/{self._settings.collection_prefix}-{content}"
+
+    async def _compare(self, route: str, own: NDArray[np.float32]) -> None:
+        """See that the first of the vectors that are there is the model's own, shape (dimensions,).
+
+        A service may have another model now under the old name, and the collection is named after the name.
+        """
+        content = await self._asked.post(f"{route}/points", {"ids": [0], "with_vector": True, "with_payload": False})
+        try:
+            stored = np.asarray(content["result"][0]["vector"], np.float32)
+        except (LookupError, TypeError, ValueError):
+            stored = np.zeros(0, np.float32)
+        if stored.shape != own.shape or not float(np.linalg.norm(stored - own)) <= SAME_WITHIN:
+            name = route.rpartition("/")[2]
+            raise self._asked.error(
+                f"the collection {name} holds another model's vectors; set the embeddings' `revision`, or delete it"
+            )
 
     async def _count(self, route: str) -> int:
         count = _result(await self._asked.post(f"{route}/points/count", {"exact": True}), "count")

@@ -69,6 +69,7 @@ def _read(name: str, choice: CorpusChoice, study: Study, prepared: Sequence[Prep
         "documents": len(documents),
         "passages": len(passages),
         "after_cut_off": corpus.after_cut_off,
+        "undated": corpus.undated,
         "excluded": corpus.excluded,
         "empty": corpus.empty,
         "leaks": choice.leaks,

@@ -119,7 +119,8 @@ def row_in_arm(one: Prepared, arm: Arm, sample: Sample, chosen: Chosen, context:
         if arm.evidence == "none" and rules.evidence is not None:
             # Nothing to leave out, but it stands beside the arms that search a corpus.
             noted["evidence"] = "none"
-        return replace(fitted(rules, sample, shots, context, counter), evidence=noted or None)
+        row = fitted(rules, sample, shots, context, counter)
+        return replace(row, evidence=noted) if noted else row
     bare = rules.evidence(sample, shots, ())
     if arm.evidence == "none":
         row = Row(sample, bare)
@@ -130,7 +131,7 @@ def row_in_arm(one: Prepared, arm: Arm, sample: Sample, chosen: Chosen, context:
             limits.append(_whole(bare, counter) + arm.evidence_tokens)
         limit = min((limit for limit in limits if limit is not None), default=None)
         row = fitted(replace(rules, fit=fit, prompt_limit=limit), sample, shots, context, counter)
-    noted |= {"evidence": arm.evidence, **_standing(one, sample, row.prompt, bare)}
+    noted |= {"evidence": arm.evidence, **_standing(one, sample, sample.documents, row.prompt, bare)}
     if arm.evidence_tokens is not None:
         noted["tokens"] = _tokens(row.prompt, counter) - _tokens(bare, counter)
     return replace(row, evidence=noted)
@@ -155,6 +156,7 @@ def _with_passages(
     room = room_for_prompt(context, one.rules, len(bare.messages))
     most = budget if room is None else max(0, min(budget, room - _whole(bare, counter)))
     offered = chosen.passages[: arm.k]
+    searched = _searched(one, sample, chosen, offered)
 
     def shown(number: int) -> tuple[Prompt, int]:
         if not number:
@@ -186,8 +188,8 @@ def _with_passages(
         "tokens": tokens,
         "bounded": bounded,
         **({"retrieval": chosen.retrieval} if chosen.retrieval else {}),
-        **_quality(one, sample, offered[:number], chosen.pool),
-        **_whole_spans(one, sample, prompt, bare),
+        **_quality(one, sample, searched, offered[:number], chosen.pool),
+        **_whole_spans(one, sample, searched, prompt, bare),
     }
     return Row(sample, prompt, cut, noted)
 
@@ -197,6 +199,16 @@ def _documents_of(sample: Sample, chosen: Chosen, offered: Sequence[Passage]) ->
     if chosen.documents is None:
         return sample.documents
     return [chosen.documents[name] for name in dict.fromkeys(passage.document for passage in offered)]
+
+
+def _searched(one: Prepared, sample: Sample, chosen: Chosen, offered: Sequence[Passage]) -> Sequence[Document]:
+    """`_documents_of`, and behind them those of a corpus that have the answer and were not found."""
+    found = _documents_of(sample, chosen, offered)
+    if chosen.documents is None:
+        return found
+    names = {document.id for document in found}
+    missed = [name for name in _gold(one, sample) if name in chosen.documents and name not in names]
+    return [*found, *(chosen.documents[name] for name in missed)]
 
 
 def _first_guess(offered: Sequence[Passage], most: int, counter: Counter) -> int:
@@ -284,13 +296,19 @@ def _gold(one: Prepared, sample: Sample) -> Spans:
     return one.rules.gold(sample) if one.rules.gold is not None else {}
 
 
-def _quality(one: Prepared, sample: Sample, shown: Sequence[Passage], pool: Sequence[Passage]) -> Mapping[str, Any]:
+def _quality(
+    one: Prepared,
+    sample: Sample,
+    documents: Sequence[Document],
+    shown: Sequence[Passage],
+    pool: Sequence[Passage],
+) -> Mapping[str, Any]:
     gold = _gold(one, sample)
     quality = quality_of(shown, gold, pool, len(shown))
     at_ten = quality_of(shown, gold, pool, NDCG_AT)
     if quality is None or at_ten is None:
         return {}
-    places = {document.id: place for place, document in enumerate(sample.documents)}
+    places = {document.id: place for place, document in enumerate(documents)}
     in_prompt = sorted(shown, key=lambda passage: (places[passage.document], passage.start))
     return {
         "hit": quality.hit,
@@ -302,8 +320,10 @@ def _quality(one: Prepared, sample: Sample, shown: Sequence[Passage], pool: Sequ
     }
 
 
-def _standing(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Mapping[str, Any]:
-    """Whether the answer stands in a prompt that shows documents.
+def _standing(
+    one: Prepared, sample: Sample, documents: Sequence[Document], prompt: Prompt, bare: Prompt
+) -> Mapping[str, Any]:
+    """Whether the answer, which some of `documents` have, stands in a prompt that shows documents.
 
     A gold span does if its text is there more often than in the same prompt without any evidence: a question or an
     option may have the same words. A span that was cut through does not.
@@ -311,7 +331,7 @@ def _standing(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Ma
     gold = _gold(one, sample)
     spans = [
         (document.id, document.text[start:end].strip())
-        for document in sample.documents
+        for document in documents
         for start, end in gold.get(document.id, ())
         if document.text[start:end].strip()
     ]
@@ -327,6 +347,8 @@ def _standing(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Ma
     }
 
 
-def _whole_spans(one: Prepared, sample: Sample, prompt: Prompt, bare: Prompt) -> Mapping[str, Any]:
+def _whole_spans(
+    one: Prepared, sample: Sample, documents: Sequence[Document], prompt: Prompt, bare: Prompt
+) -> Mapping[str, Any]:
     """What `_standing` says of any prompt: by it arms of passages and arms of documents can be held side by side."""
-    return {name: value for name, value in _standing(one, sample, prompt, bare).items() if name == "whole"}
+    return {name: value for name, value in _standing(one, sample, documents, prompt, bare).items() if name == "whole"}

@@ -15,19 +15,22 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wardround.errors import StudyError
 from wardround.journal import Journal
 from wardround.journal.retrievals import Found, KeptPassage, found_before, keep_found, keep_passages, retrieval_key
 from wardround.retrieval import Passage, passages_of
 from wardround.retrieval.lexical import words_of
-from wardround.retrieval.services import Reranker
 from wardround.running.corpora import SearchedCorpus, read_corpora
 from wardround.running.evidence import Chosen, arms_of, at_random, drawn_by, gold_passages, some_at_random
 from wardround.running.preparing import Prepared, read_samples
 from wardround.running.searching import DEPTH, RERANKED, Pool, Searcher, Services, open_services, pool_of
 from wardround.study import Arm, Service, Study
 from wardround.task import Document, Sample
+
+if TYPE_CHECKING:
+    from wardround.retrieval.services import Reranker
 
 # By (task, arm): what was chosen for each of the task's samples, in their order.
 Retrieved = Mapping[tuple[str, str], Sequence[Chosen]]

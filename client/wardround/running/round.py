@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,14 +84,14 @@ async def run_study(
         templates = {digest: {"name": one.name, "text": one.text} for digest, one in templates_of(study).items()}
         manifest = _manifest(study, prepared) | {"guard": [asdict(one) for one in permits], "templates": templates}
         manifest |= {"corpora": {name: dict(one.provenance) for name, one in corpora.items()}}
+        manifest |= {"most_sensitive": _most_sensitive_ever(journal, study, prepared)}
         retrieved = await retrieve(study, journal, prepared, addresses_of(permits), corpora)
         plan(study, journal, prepared, manifest, addresses_of(permits), retrieved)
-        for one in prepared:
-            if one.provenance["unclear"]:
-                listed = ", ".join(one.provenance["unclear"][:10])
-                progress.note(
-                    f"{one.label}: {len(one.provenance['unclear'])} samples have no clear reference: {listed}"
-                )
+        _note_unclear(prepared, progress)
+        # From here on the journal has them; only second steps are still planned from the samples.
+        del retrieved, corpora
+        if not any(arm.evidence == "two-step" for arm in study.arms):
+            prepared = [replace(one, samples=()) for one in prepared]
         begun_s = time.monotonic()
         stopped = False
         complained: list[str] = []
@@ -107,6 +107,13 @@ async def run_study(
             stopped=stopped,
             complaints=(*complained, *complaints(journal, study.models)),
         )
+
+
+def _note_unclear(prepared: Sequence[Prepared], progress: Progress) -> None:
+    for one in prepared:
+        if one.provenance["unclear"]:
+            listed = ", ".join(one.provenance["unclear"][:10])
+            progress.note(f"{one.label}: {len(one.provenance['unclear'])} samples have no clear reference: {listed}")
 
 
 def _forget_earlier(study: Study, journal: Journal) -> None:
@@ -140,7 +147,15 @@ def sensitivity_of(journal: Journal) -> Sensitivity:
     """The most sensitive of a run's data, as its manifest has them; invented samples are open."""
     manifest = journal.manifest()
     of_corpora = [one["sensitivity"] for one in manifest.get("corpora", {}).values()]
-    return most_sensitive([_most_sensitive_of(list(manifest.get("tasks", {}).values())), *of_corpora])
+    of_tasks = _most_sensitive_of(list(manifest.get("tasks", {}).values()))
+    return most_sensitive([manifest.get("most_sensitive", "open"), of_tasks, *of_corpora])
+
+
+def _most_sensitive_ever(journal: Journal, study: Study, prepared: Sequence[Prepared]) -> Sensitivity:
+    """Of what the journal holds and what `study` adds: prompts stay, though another study takes its place."""
+    of_corpora = [corpus.sensitivity for corpus in study.searched_corpora.values()]
+    of_tasks = _most_sensitive_of([one.provenance for one in prepared])
+    return most_sensitive([sensitivity_of(journal), of_tasks, *of_corpora])
 
 
 def _most_sensitive_of(provenances: Sequence[Mapping[str, Any]]) -> Sensitivity:
@@ -184,21 +199,36 @@ async def _ask(
     ):
         accept(journal, await look(study.models, wire), mixed=mixed, note=progress.note)
         spending = Spending(study, journal)
-        complained = await _ask_pending(study, journal, endpoints, progress, spending)
-        while not complained and plan_second_steps(study, journal, prepared, addresses_of(permits)):
+        complained, unasked = await _ask_pending(study, journal, endpoints, progress, spending)
+        left = _pending_now(journal)
+        while plan_second_steps(study, journal, prepared, addresses_of(permits)):
             progress.note("the first steps are answered; what was named is looked up, and the second steps follow")
-            complained = await _ask_pending(study, journal, endpoints, progress, spending)
+            lines, more = await _ask_pending(study, journal, endpoints, progress, spending, left)
+            complained, unasked = complained + lines, unasked + more
+            left = _pending_now(journal)
         conclude(journal, await look(study.models, wire), note=progress.note)
-        return complained
+        return complained + spending.complaints(unasked)
+
+
+def _pending_now(journal: Journal) -> frozenset[int]:
+    """The requests without a reply: once asked in a run, they wait for the next one."""
+    return frozenset(request for request, _, _ in journal.pending())
 
 
 async def _ask_pending(
-    study: Study, journal: Journal, endpoints: Mapping[str, Opened], progress: Progress, spending: Spending
-) -> list[str]:
+    study: Study,
+    journal: Journal,
+    endpoints: Mapping[str, Opened],
+    progress: Progress,
+    spending: Spending,
+    leave: frozenset[int] = frozenset(),
+) -> tuple[list[str], int]:
     done = journal.progress()
     progress.start([(cell.id, cell.title, *done[cell.id]) for cell in journal.cells()])
     try:
-        return await ask_all(journal, endpoints, attempts=study.attempts, progress=progress, spending=spending)
+        return await ask_all(
+            journal, endpoints, attempts=study.attempts, progress=progress, spending=spending, leave=leave
+        )
     finally:
         progress.finish()
 

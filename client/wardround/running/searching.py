@@ -8,12 +8,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeVar
 
 from wardround.catalogue import EMBEDDED, Model
+from wardround.errors import EndpointError
 from wardround.journal import Journal
 from wardround.journal.records import canonical, sha256
 from wardround.journal.retrievals import (
@@ -25,18 +23,19 @@ from wardround.journal.retrievals import (
     retrieval_key,
     vector_key,
 )
-from wardround.retrieval import Lexical, Vectors, reciprocal_ranks
+from wardround.retrieval import Lexical, reciprocal_ranks
 from wardround.retrieval.asking import CONCURRENCY
 from wardround.retrieval.fusion import RRF_K
-from wardround.retrieval.qdrant import QdrantVectors
-from wardround.retrieval.services import Reranker, TextEmbeddings
-from wardround.retrieval.vectors import Matrix, unit_rows
 from wardround.running.embedded import embedded_server
 from wardround.study import Service, Study
 from wardround.wire import Wire
 
+if TYPE_CHECKING:
+    from wardround.retrieval.qdrant import QdrantVectors
+    from wardround.retrieval.services import Reranker, TextEmbeddings, Vector
+    from wardround.retrieval.vectors import Matrix, Vectors
+
 T = TypeVar("T")
-Vector = NDArray[np.float32]
 
 # How many hits are kept of a search: as many passages as 8,000 tokens hold, and some more.
 DEPTH = 64
@@ -64,7 +63,7 @@ class Services:
     """What answers for a study's arms: the embedding service with its model's name, the reranker, or None.
 
     `index` is the server that holds and searches vectors, None where that is done here. `vectors` by (prefix, text) are
-    those that were embedded so far and are needed here.
+    those that were embedded so far and are needed here, all of one `length` (0 before the first).
     """
 
     journal: Journal
@@ -74,6 +73,7 @@ class Services:
     index: QdrantVectors | None = None
     model: str = ""
     vectors: dict[tuple[str, str], Vector] = field(default_factory=dict)
+    length: int = 0
 
     @property
     def source(self) -> str:
@@ -90,17 +90,33 @@ class Services:
             if (prefix, text) not in self.vectors
         }
         known = known_vectors(self.journal, list(wanted))
+        self._check_lengths(known.values())
         self.vectors.update(((prefix, wanted[key]), vector) for key, vector in known.items())
         missing = [(key, text) for key, text in wanted.items() if key not in known]
         for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
             some = missing[start : start + _EMBEDDED_AT_ONCE]
             vectors = await self.embeddings.embed([text for _, text in some], prefix)
+            self._check_lengths(vectors)
             # Kept as they come: a stop costs what is under way, no more.
             keep_vectors(self.journal, self.source, {key: one for (key, _), one in zip(some, vectors, strict=True)})
             self.vectors.update(((prefix, text), one) for (_, text), one in zip(some, vectors, strict=True))
 
+    def _check_lengths(self, vectors: Iterable[Vector]) -> None:
+        """Raises `EndpointError` where the model behind the service's name has changed in the journal's lifetime."""
+        for vector in vectors:
+            self.length = self.length or len(vector)
+            if len(vector) != self.length:
+                raise EndpointError(
+                    f"the embedding service's model {self.source} gives vectors of another length than the journal has"
+                    f" ({len(vector)} and {self.length}); set another `revision` of it, or take another --out"
+                )
+
     def matrix(self, texts: Sequence[str], prefix: str) -> Matrix:
         """The unit vectors of texts that were embedded, shape (texts, dimensions)."""
+        import numpy as np
+
+        from wardround.retrieval.vectors import unit_rows
+
         return unit_rows(np.stack([self.vectors[prefix, text] for text in texts]))
 
 
@@ -125,6 +141,9 @@ async def open_services(
     if not needed:
         yield None
         return
+    from wardround.retrieval.qdrant import QdrantVectors
+    from wardround.retrieval.services import Reranker, TextEmbeddings
+
     async with contextlib.AsyncExitStack() as stack:
         wire = await stack.enter_async_context(Wire(connect_s=study.deadlines.connect_s, pinned=pinned))
         embedded = ""
@@ -254,6 +273,8 @@ class Searcher:
         return _remembered(self._lexical, pool.hash, lambda: Lexical(pool.texts))
 
     def _matrix(self, pool: Pool, services: Services) -> Vectors:
+        from wardround.retrieval.vectors import Vectors
+
         prefix = services.settings.passage_prefix
         return _remembered(self._vectors, pool.hash, lambda: Vectors(services.matrix(pool.texts, prefix)))
 

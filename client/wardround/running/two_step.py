@@ -139,12 +139,12 @@ class TwoSteps:
         number, too_many = 0, len(offered) + 1
         while too_many - number > 1:
             middle = (number + too_many) // 2
-            if counter.count(block_of(middle)) <= most:
+            if counter.count(_apart(block_of(middle))) <= most:
                 number = middle
             else:
                 too_many = middle
         block = block_of(number) if number else ""
-        return number, block, counter.count(block) if block else 0
+        return number, block, counter.count(_apart(block)) if block else 0
 
     def _quality(self, sample: Sample, shown: set[str]) -> Mapping[str, Any]:
         gold = set(self._steps.gold(sample))
@@ -171,9 +171,14 @@ def _best_of_each(looked_up: Sequence[LookedUp]) -> list[tuple[Document, str]]:
     return list(offered.values())
 
 
+def _apart(block: str) -> str:
+    """The block as it stands behind the turn's text; the empty line takes tokens, too."""
+    return f"\n\n{block}"
+
+
 def _behind(prompt: Prompt, block: str) -> Prompt:
     """The prompt with the block at the end of the user's last turn."""
     if not block:
         return prompt
     *before, last = prompt.messages
-    return replace(prompt, messages=(*before, Message(last.role, f"{last.content}\n\n{block}")))
+    return replace(prompt, messages=(*before, Message(last.role, f"{last.content}{_apart(block)}")))

@@ -17,8 +17,6 @@ from functools import cache
 from importlib import metadata
 from typing import Literal
 
-import numpy as np
-
 from wardround.scoring.statistic import Sums, ratio
 
 # A letter or digit next to a hit makes it a piece of a word ("CD20", "HbA1c"); Markdown's underscore does not.
@@ -185,6 +183,8 @@ def micro_f1(said: Sequence[Sequence[str]], gold: Sequence[Sequence[str]], level
 
     A letter without gold codes adds what was said there to the denominator. NaN where there is no code at all.
     """
+    import numpy as np
+
     length = 3 if level == "category" else None
     letters = [
         ({code[:length] for code in _codes(answer)}, {code[:length] for code in _codes(reference)})

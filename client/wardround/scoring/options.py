@@ -96,8 +96,9 @@ _MARKUP = re.compile(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])|^[ \t]*#{1,6}(?=\s)", re
 
 def _plain(answer: str) -> str:
     """`answer` without markup, its blanks single and its line breaks kept, so that no pattern runs long."""
-    text = _BOXED.sub(r" (\1) ", answer.replace("’", "'").replace("‘", "'"))
-    text = _MARKUP.sub("", _EMPHASISED.sub(r"(\1)\2", text))
+    text = answer.replace("’", "'").replace("‘", "'")
+    if any(mark in text for mark in "\\*_`#"):  # most texts are plain options
+        text = _MARKUP.sub("", _EMPHASISED.sub(r"(\1)\2", _BOXED.sub(r" (\1) ", text)))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)
 

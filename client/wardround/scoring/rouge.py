@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rapidfuzz.distance import LCSseq
-
 _ASCII = re.compile(r"[a-z0-9]+")
 
 
@@ -65,6 +63,8 @@ def _grams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
 def _lcs_f1(said: Sequence[str], gold: Sequence[str]) -> float:
     if not said or not gold:
         return 0.0
+    from rapidfuzz.distance import LCSseq
+
     # Numbers for words: rapidfuzz compares hashes, and those of small integers are the integers themselves.
     number: dict[str, int] = {}
     said_ids = [number.setdefault(word, len(number)) for word in said]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Counts = NDArray[np.float64]
+    Counts = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +37,8 @@ class Sums:
 
 def mean_of(values: Sequence[float | None]) -> Sums:
     """The mean over the samples whose value is not None."""
+    import numpy as np
+
     numbers = [0.0 if value is None else value for value in values]
     defined = [value is not None for value in values]
     return Sums(np.array([numbers, defined], dtype=np.float64).T, ratio)
@@ -45,6 +49,8 @@ def macro_f1(said: Sequence[str | None], gold: Sequence[str], labels: Sequence[s
 
     A label that is neither said nor gold in a resample is left out of the mean.
     """
+    import numpy as np
+
     kinds = len(labels)
     said_is = np.array([[answer == label for label in labels] for answer in said], dtype=np.float64)
     gold_is = np.array([[answer == label for label in labels] for answer in gold], dtype=np.float64)
@@ -66,6 +72,8 @@ def ratio(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
     out: NDArray[np.float64] = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out

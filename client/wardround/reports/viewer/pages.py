@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wardround.errors import WardroundError
 from wardround.journal import Cell, Journal
+from wardround.journal.records import ANSWERS
 from wardround.reports.viewer.filling import Coverage, prompt_text, reference_of
 from wardround.reports.viewer.filters import Filter, sought
 from wardround.reports.viewer.finding import Finding, Line, Place
@@ -141,7 +142,7 @@ class Pages:
             " WHERE failures.request = asks.request AND final ORDER BY id DESC LIMIT 1), samples.body, prompts.body"
             " FROM asks JOIN samples ON samples.id = asks.sample JOIN requests ON requests.id = asks.request"
             " JOIN prompts ON prompts.hash = requests.prompt LEFT JOIN replies ON replies.request = asks.request"
-            " WHERE asks.cell = ? AND asks.position = ?"
+            f" AND {ANSWERS} WHERE asks.cell = ? AND asks.position = ?"
         )
         for answer, reasoning, failure, sample, prompt in self._journal.read(query, (line.cell, line.position)):
             found = [("failure", failure or "")] if answer is None else [("answer", answer), ("reasoning", reasoning)]

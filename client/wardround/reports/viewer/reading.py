@@ -106,7 +106,7 @@ def seen(journal: Journal, cell: Cell, position: int) -> Seen | None:
     query = (
         "SELECT asks.request, requests.prompt, prompts.body, requests.params, replies.attempts, replies.answered_at"
         " FROM asks JOIN requests ON requests.id = asks.request JOIN prompts ON prompts.hash = requests.prompt"
-        " LEFT JOIN replies ON replies.request = asks.request WHERE asks.cell = ? AND asks.position = ?"
+        f" LEFT JOIN replies ON replies.request = asks.request AND {ANSWERS} WHERE asks.cell = ? AND asks.position = ?"
     )
     for request, digest, body, params, attempts, at in journal.read(query, (cell.id, position)):
         return Seen(
