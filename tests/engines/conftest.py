@@ -28,6 +28,7 @@ KEY = "sk-engine-0123456789abcdef"
 # Lines for the end of the session, by engine: what was seen of it.
 Figures = dict[str, list[str]]
 _FIGURES = pytest.StashKey[Figures]()
+_LAUNCHED = pytest.StashKey[list[Engine]]()
 
 
 def need(engine: str) -> None:
@@ -38,6 +39,15 @@ def need(engine: str) -> None:
     if os.environ.get("WARDROUND_ENGINES_REQUIRED") in (("all",) if engine == "transformers" else ("1", "all")):
         pytest.fail(words, pytrace=False)
     pytest.skip(words)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the vLLMs behind the last of these tests: they take a core from the load tests that follow."""
+    here = Path(__file__).parent
+    if nextitem is None or here not in nextitem.path.parents:
+        for engine in item.config.stash.get(_LAUNCHED, []):
+            engine.stop()
+            engine.process = None
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +134,7 @@ def _vllms(
             if name in needed:
                 engine.launch()
                 stack.callback(engine.stop)
+                request.config.stash.setdefault(_LAUNCHED, []).append(engine)
         yield engines
 
 

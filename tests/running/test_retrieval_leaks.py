@@ -67,7 +67,8 @@ def test_the_field_that_tells_where_answers_stand_is_read_by_loading_scoring_and
 
 def test_the_hook_that_tells_it_is_called_where_it_is_measured_and_for_the_oracles_passages_alone() -> None:
     assert functions_with(called("gold")) == {"evidence._gold", "measuring._measured", "two_step._quality"}
-    assert functions_with(called("_gold")) == {"evidence.gold_passages", "evidence._quality", "evidence._standing"}
+    measuring = {"evidence._quality", "evidence._standing", "evidence._searched"}
+    assert functions_with(called("_gold")) == {"evidence.gold_passages", *measuring}
     assert functions_with(called("gold_passages")) == {"retrieving._with_passages"}
     assert functions_with(called("oracle_fit")) <= {"budget.fitted"}
 
