@@ -42,7 +42,7 @@ def need(engine: str) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the vLLMs behind the last of these tests: they take a core from the load tests that follow."""
+    """Stop the vLLMs behind the last of these tests, so that they take nothing from the load tests that follow."""
     here = Path(__file__).parent
     if nextitem is None or here not in nextitem.path.parents:
         for engine in item.config.stash.get(_LAUNCHED, []):
