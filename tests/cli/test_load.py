@@ -171,6 +171,19 @@ def test_patients_text_is_not_sent_out_of_the_house(tmp_path: Path) -> None:
     assert "phi data does not go to model 'm'" in done.stderr
 
 
+def test_what_is_known_of_data_cannot_be_talked_away(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("q,a,b,right\nFever?,yes,no,A\nCough?,yes,no,B\n")
+    settings = {"question": "q", "options": ["a", "b"], "reference": "right", "metric": "choice", "sensitivity": "phi"}
+    task = {"task": "csv_task", "data": "q.csv", "settings": settings}
+    study = write_study(tmp_path / "study.yaml", models=[model_at(server, "baseline-lead")], tasks=[task])
+    asked = wardround("run", study, "--out", "asked", cwd=tmp_path)
+    for options, by in ((["--study", str(study)], "the study"), (["--replay", "asked"], "asked")):
+        done = loaded(server, *options, "--sensitivity", "open", cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"{by} says of this data that it is phi" in done.stderr
+    assert asked.returncode == 0, asked.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

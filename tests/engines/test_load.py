@@ -47,15 +47,14 @@ def test_users_who_wait_for_their_answers_are_carried_as_fast_as_the_engine_can(
     engine: Engine, tmp_path: Path, figures: Figures
 ) -> None:
     server = [engine.base_url, "--served-as", engine.served_as, "--key-env", KEY_ENV]
-    shape = ["--users", "4", "--duration", "2", "--warmup", "0.5", "--synthetic", "64,48", "--max-tokens", "48"]
+    shape = ["--users", "4", "--duration", "5", "--warmup", "0.5", "--synthetic", "64,48", "--max-tokens", "48"]
     done = wardround("load", *server, *shape, "--json", "out.json", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [result] = json.loads((tmp_path / "out.json").read_bytes())
     measured = result["measured"]
     assert measured["failures"] == {}
-    assert measured["requests"] >= 1
-    # A busy engine may not answer within two seconds what it does.
-    assert result["server"] is None or result["server"]["running_max"] <= 4
+    assert measured["requests"] > 4
+    assert 1 <= result["server"]["running_max"] <= 4
     tokens_per_s = measured["output_tokens"] / measured["window_s"]
     assert tokens_per_s > 0
     figures.setdefault(engine.name, []).append(f"{tokens_per_s:,.0f} tokens/s for 4 users")

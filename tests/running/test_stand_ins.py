@@ -16,9 +16,11 @@ SERVICES = {"embeddings": {"base_url": ELSEWHERE, "model": "m"}, "rerank": {"bas
 TASK = {"task": "longhealth:longhealth_t1", "limit": 1}
 
 
-def said(tmp_path: Path, **fields: Any) -> list[str]:
+def said(tmp_path: Path, *, searched: bool = False, **fields: Any) -> list[str]:
     study = load_study(write_study(tmp_path / "s.yaml", **fields))
-    return stand_ins(study, [one for choice in study.tasks for one in prepare(choice, study.profile)])
+    return stand_ins(
+        study, [one for choice in study.tasks for one in prepare(choice, study.profile)], searched=searched
+    )
 
 
 def test_each_stand_in_is_said_with_its_arms(tmp_path: Path) -> None:
@@ -27,6 +29,7 @@ def test_each_stand_in_is_said_with_its_arms(tmp_path: Path) -> None:
         "arms dense, hybrid: with what bm25 finds in the place of what the embedding service would",
         "arm again: in the order of the first search, not of the reranking service",
     ]
+    assert said(tmp_path, tasks=[TASK], arms=arms, retrieval=SERVICES, searched=True) == []
     (line,) = said(tmp_path, tasks=["medisumcode"], arms=[{"name": "two-step", "budget": 900}])
     assert line.startswith("arm two-step: the first questions alone; as many second ones follow")
     assert "up to 900 tokens" in line

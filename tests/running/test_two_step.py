@@ -6,15 +6,18 @@ The task is a user's own, with a pool of five texts; that of MeDiSumCode, with t
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.running.test_run import rows_of, start_and_wait_for
+from tests.running.rounds import carry_out
+from tests.running.test_run import replies_in, rows_of, start_and_wait_for
 from tests.support import Server, model_at, running_server, wardround, write_study
-from wardround.endpoints import Reply
+from wardround.endpoints import Reply, tokens
 from wardround.endpoints.tokens import estimate
 from wardround.errors import StudyError
 from wardround.journal import Answered, Journal, Outcome
@@ -173,7 +176,7 @@ def test_a_reply_to_a_first_step_answers_no_sample_wherever_it_is_read(tmp_path:
     prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
     with Journal.create(tmp_path / "run") as journal:
         plan(study, journal, prepared, {}, None)
-        assert not plan_second_steps(study, journal, prepared, None)
+        assert plan_second_steps(study, journal, prepared, None) == (0, [])
         (first, _, _), (other, _, _) = journal.pending()
         journal.record([Outcome(first, Reply("broken arm", "", "stop", 5, 2, 0, 0, None, 1, "f"), 1)])
         (cell,) = journal.cells()
@@ -191,8 +194,8 @@ def test_a_reply_to_a_first_step_answers_no_sample_wherever_it_is_read(tmp_path:
         assert (counts.n, counts.failed) == (0, 2)
         # What it took is the arm's all the same.
         assert [one.prompt_tokens for one in took_in_cell(journal, cell.id)] == [5]
-        assert plan_second_steps(study, journal, prepared, None)
-        assert not plan_second_steps(study, journal, prepared, None)
+        assert plan_second_steps(study, journal, prepared, None) == (1, [])
+        assert plan_second_steps(study, journal, prepared, None) == (0, [])
         second, left = journal.pending()
         assert (left[0], journal.progress()) == (other, {cell.id: (2, 0)})
         assert "FOUND\nbroken arm: A1 broken arm" in journal.request(second[0])[0].messages[-1].content
@@ -254,6 +257,38 @@ def test_second_steps_are_asked_of_the_server_that_is_left(tmp_path: Path, serve
         _, err = process.communicate(timeout=60)
     assert "stopped answering" in err
     assert all(FIRST in one for one in noted(asked_in(tmp_path / "run")["baseline-lead"]))
+
+
+def test_where_a_server_that_counts_is_gone_the_second_steps_of_the_others_are_asked(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is tried again for half a minute.
+    monkeypatch.setattr(tokens, "ATTEMPTS", 1)
+    tasks = notes(tmp_path, *(f"broken arm; fever {number}" for number in range(6)))
+    with running_server("--ttft", "0.3") as slow:
+        models = [model_at(slow, "gone", served_as="baseline-lead"), model_at(server, "baseline-lead")]
+        fields: dict[str, Any] = {"models": models, "tasks": tasks, "arms": ["two-step"], "concurrency": 1}
+
+        def kill_it() -> None:
+            # All first steps of the one, and some of the other's.
+            while replies_in(tmp_path / "run") < 8:
+                time.sleep(0.01)
+            slow.process.kill()
+
+        killing = threading.Thread(target=kill_it)
+        killing.start()
+        summary, _ = carry_out(tmp_path, **fields, attempts=1)
+        killing.join()
+    assert any(
+        one.startswith("model 'gone': second steps are left unasked: no tokens could be counted at")
+        for one in summary.complaints
+    )
+    assert not summary.complete
+    found = asked_in(tmp_path / "run")
+    assert all(FIRST in one for one in noted(found["baseline-lead"]))
+    assert all(answered.reply is not None for _, answered in found["baseline-lead"])
+    awaited = [answered for _, answered in found["gone"] if AWAITS in (answered.evidence or {})]
+    assert len(awaited) == 6
 
 
 def test_no_cell_is_said_to_be_done_while_its_first_steps_are_answered(tmp_path: Path, server: Server) -> None:

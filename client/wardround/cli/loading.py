@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from wardround.catalogue import Model, as_composed, resolve_model
 from wardround.cli.loop import on_fast_loop
-from wardround.endpoints.guard import addresses_of, most_sensitive, permit
+from wardround.endpoints.guard import addresses_of, most_sensitive
 from wardround.errors import WrongUse
 from wardround.journal import Journal
 from wardround.load.conduct import Conditions, load_test, sweep
@@ -29,8 +26,9 @@ from wardround.load.workloads import Lengths, Workload, mixed, of_file, of_run, 
 from wardround.reports.load import load_lines
 from wardround.running.planning import templates_of
 from wardround.running.preparing import prepare
-from wardround.running.round import sensitivity_of
+from wardround.running.round import permits_of, sensitivity_of
 from wardround.running.stand_ins import stand_ins
+from wardround.running.stopping import stopped_by_signals
 from wardround.study import Study, TaskChoice, load_study
 from wardround.task import Sensitivity
 
@@ -82,14 +80,17 @@ def carried_out(wanted: Wanted) -> list[LoadResult]:
     study = load_study(wanted.study) if wanted.study else None
     rows = [_row(name, wanted, study) for name in wanted.models]
     slo = parse_slo(wanted.slo) if wanted.slo else Slo()
+    return on_fast_loop(_all_of(rows, wanted, study, slo))
+
+
+async def _all_of(rows: Sequence[Model], wanted: Wanted, study: Study | None, slo: Slo) -> list[LoadResult]:
     folder = wanted.out or Path("reports") / "load" / time.strftime("%Y%m%d-%H%M%S")
-    tests = [_Test(model, wanted, study, slo, _new_folder(folder, model, alone=len(rows) == 1)) for model in rows]
-    return on_fast_loop(_all_of(tests, at_once=wanted.at_once))
-
-
-async def _all_of(tests: Sequence[_Test], *, at_once: bool) -> list[LoadResult]:
-    with _stopped_by_signals() as stop:
-        if at_once:
+    tests = []
+    for model in rows:
+        place = _new_folder(folder, model, alone=len(rows) == 1)
+        tests.append(_Test(model, wanted, slo, place, *await _workload(model, wanted, study)))
+    with stopped_by_signals() as stop:
+        if wanted.at_once:
             results = await asyncio.gather(*(test.carry_out(stop) for test in tests))
             for result, test in zip(results, tests, strict=True):
                 test.tell(result)
@@ -105,13 +106,23 @@ async def _all_of(tests: Sequence[_Test], *, at_once: bool) -> list[LoadResult]:
 class _Test:
     """One model's test."""
 
-    def __init__(self, model: Model, wanted: Wanted, study: Study | None, slo: Slo, folder: Path) -> None:
+    def __init__(
+        self,
+        model: Model,
+        wanted: Wanted,
+        slo: Slo,
+        folder: Path,
+        workload: Workload,
+        times_s: Sequence[float],
+        sensitivity: Sensitivity,
+    ) -> None:
         self._model = model
         self._wanted = wanted
         self._slo = slo
         self._folder = folder
-        self._workload, self._times_s, self._sensitivity = _workload(model, wanted, study)
-        self._shape = _shape(wanted, self._times_s)
+        self._workload = workload
+        self._sensitivity = sensitivity
+        self._shape = _shape(wanted, times_s)
         self._live = _LiveLine(model.name)
 
     async def carry_out(self, stop: asyncio.Event) -> LoadResult:
@@ -162,7 +173,7 @@ def _row(name: str, wanted: Wanted, study: Study | None) -> Model:
     return as_composed(resolve_model(row))
 
 
-def _workload(model: Model, wanted: Wanted, study: Study | None) -> tuple[Workload, list[float], Sensitivity]:
+async def _workload(model: Model, wanted: Wanted, study: Study | None) -> tuple[Workload, list[float], Sensitivity]:
     """What is sent, the times of a trace or a replay, and how sensitive it is."""
     given = [one for one in (wanted.prompts, wanted.synthetic, wanted.replay) if one is not None]
     if len(given) > 1 or (given and (wanted.tasks or study)):
@@ -178,10 +189,10 @@ def _workload(model: Model, wanted: Wanted, study: Study | None) -> tuple[Worklo
         return made, [], said or "open"
     if wanted.replay is not None:
         return _replayed(model, wanted.replay, said)
-    return _of_tasks(model, wanted, study, said)
+    return await _of_tasks(model, wanted, study, said)
 
 
-def _of_tasks(
+async def _of_tasks(
     model: Model, wanted: Wanted, study: Study | None, said: Sensitivity | None
 ) -> tuple[Workload, list[float], Sensitivity]:
     shares = dict(map(_share, wanted.tasks))
@@ -194,17 +205,15 @@ def _of_tasks(
     kinds: list[Sensitivity] = [
         "open" if one.provenance["invented"] else one.provenance["sensitivity"] for one in prepared
     ]
-    # What the user says is said of the tasks; a corpus has its own word in the study.
-    kind = most_sensitive(
-        [said or most_sensitive(kinds), *(corpus.sensitivity for corpus in study.searched_corpora.values())]
-    )
-    pinned = addresses_of([permit(model, kind, attested=wanted.attested)])
+    kinds += [corpus.sensitivity for corpus in study.searched_corpora.values()]
+    kind = _not_below(said, most_sensitive(kinds), "the study" if wanted.study else "the tasks")
     only = study.model_copy(update={"models": (model,)})
+    pinned = addresses_of(permits_of(only, prepared, kind, wanted.attested))
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
-        by_task = of_study(only, prepared, model.name, pinned, Path(folder) / "plan")
+        by_task = await of_study(only, prepared, model.name, pinned, Path(folder) / "plan")
     workload = mixed(by_task, shares or dict.fromkeys(by_task, 1.0), wanted.seed, MIX_LENGTH)
     templates = tuple((digest, one.text) for digest, one in templates_of(only).items())
-    title = "; ".join([workload.title, *stand_ins(only, prepared)])
+    title = "; ".join([workload.title, *stand_ins(only, prepared, searched=True)])
     return replace(workload, title=title, templates=templates), [], kind
 
 
@@ -237,7 +246,7 @@ def _share(text: str) -> tuple[str, float]:
 def _replayed(model: Model, run: Path, said: Sensitivity | None) -> tuple[Workload, list[float], Sensitivity]:
     with Journal.open(run) as journal:
         asked, times_s = of_run(journal, model.name)
-        kind = said or sensitivity_of(journal)
+        kind = _not_below(said, sensitivity_of(journal), str(run))
         rendered = journal.manifest().get("templates", {})
     if not asked:
         raise WrongUse(f"{run} holds no answered requests of model {model.name!r}")
@@ -263,6 +272,13 @@ def _sensitivity(text: str | None) -> Sensitivity | None:
     if text is not None and text not in get_args(Sensitivity):
         raise WrongUse(f"--sensitivity {text!r} is none of {', '.join(get_args(Sensitivity))}")
     return cast("Sensitivity | None", text)
+
+
+def _not_below(said: Sensitivity | None, known: Sensitivity, by: str) -> Sensitivity:
+    """What the user says, if it is no less than what is known of the data; else raises `WrongUse`."""
+    if said is not None and most_sensitive([said, known]) != said:
+        raise WrongUse(f"--sensitivity {said}: {by} says of this data that it is {known}; leave the option out")
+    return said or known
 
 
 def _shape(wanted: Wanted, times_s: Sequence[float]) -> Shape:
@@ -351,20 +367,3 @@ class _LiveLine:
 
 def _at(ordered_ns: Sequence[int], share: float) -> str:
     return f"{ordered_ns[min(len(ordered_ns) - 1, int(share * len(ordered_ns)))] / 1e6:.0f}"
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[asyncio.Event]:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    handled: list[signal.Signals] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not on Windows and not outside the main thread; there Ctrl-C ends the process as usual.
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop.set)
-            handled.append(number)
-    try:
-        yield stop
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

@@ -18,7 +18,9 @@ from wardround.endpoints.replies import Params
 from wardround.errors import DataError, WrongUse
 from wardround.journal import Journal
 from wardround.journal.usage import requests_of
+from wardround.running.corpora import read_corpora
 from wardround.running.planning import Prepared, plan
+from wardround.running.retrieving import retrieve
 from wardround.study import Study
 from wardround.task import Message, Prompt
 
@@ -60,15 +62,17 @@ class Workload:
         return requests - len(set(sent))
 
 
-def of_study(
+async def of_study(
     study: Study, prepared: Sequence[Prepared], model: str, pinned: Mapping[str, Sequence[str]], folder: Path
 ) -> dict[str, list[Asked]]:
     """The requests that a run of `study` would send to `model`, by task; they are planned in `folder`, which is left.
 
-    `pinned`: the addresses at which servers may be asked to count tokens, by host.
+    `pinned`: the addresses, by host, at which servers may be asked to count tokens and services to search. Raises what
+    `retrieve` and `plan` raise.
     """
     with Journal.create(folder) as journal:
-        plan(study, journal, prepared, {}, pinned)
+        retrieved = await retrieve(study, journal, prepared, pinned, read_corpora(study, prepared))
+        plan(study, journal, prepared, {}, pinned, retrieved)
         return of_journal(journal, model)
 
 

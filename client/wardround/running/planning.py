@@ -17,14 +17,14 @@ from wardround.endpoints import Params, identity
 from wardround.endpoints.opening import auth_headers
 from wardround.endpoints.templates import PLAIN, Template, read_template
 from wardround.endpoints.tokens import TokenCounter, counter_without_server, token_counter
-from wardround.errors import StudyError
+from wardround.errors import EndpointError, StudyError
 from wardround.journal import Asked, Journal, Row
 from wardround.journal.records import sha256
 from wardround.running.evidence import Chosen, arms_of, row_in_arm
 from wardround.running.preparing import Prepared as Prepared
 from wardround.running.preparing import prepare as prepare
 from wardround.running.retrieving import Retrieved, retrieve_here
-from wardround.running.two_step import TwoSteps, awaits_second
+from wardround.running.two_step import TwoSteps, awaiting_second
 from wardround.study import Arm, Study
 from wardround.task import Prompt, Rules
 from wardround.text import storable
@@ -68,16 +68,30 @@ def plan(
 
 def plan_second_steps(
     study: Study, journal: Journal, prepared: Sequence[Prepared], pinned: Mapping[str, Sequence[str]] | None
-) -> bool:
-    """Enter the second questions of those samples whose first ones were answered since; whether there are any."""
-    if not awaits_second(journal):
-        return False
+) -> tuple[int, list[str]]:
+    """Enter the second questions of those samples whose first ones were answered since.
+
+    Returns of how many cells there are any, and a line for each model whose server no longer counts tokens: its second
+    questions wait for the next run, those of the others do not.
+    """
+    awaiting = awaiting_second(journal)
+    planned = 0
+    complaints: dict[str, str] = {}
     with _counting(journal) as counted, journal.transaction():
         for one in prepared:
             for arm in arms_of(study, one):
-                if arm.evidence == "two-step":
-                    _plan_two_steps(study, journal, one, arm, _cells(study, one, arm), counted, pinned)
-    return True
+                if arm.evidence != "two-step":
+                    continue
+                steps = TwoSteps(journal, one, arm)
+                for model, cell in zip(study.models, _cells(study, one, arm), strict=True):
+                    if (cell.model, cell.task, cell.arm) not in awaiting or model.name in complaints:
+                        continue
+                    try:
+                        _plan_two_steps(journal, steps, one, model, cell, counted, pinned)
+                        planned += 1
+                    except EndpointError as error:
+                        complaints[model.name] = f"model {model.name!r}: second steps are left unasked: {error}"
+    return planned, list(complaints.values())
 
 
 @contextmanager
@@ -141,7 +155,9 @@ def _plan_arm(
     cells = _cells(study, one, arm)
     journal.place_cells(cells)
     if arm.evidence == "two-step":
-        _plan_two_steps(study, journal, one, arm, cells, counted, pinned)
+        steps = TwoSteps(journal, one, arm)
+        for model, cell in zip(study.models, cells, strict=True):
+            _plan_two_steps(journal, steps, one, model, cell, counted, pinned)
         return
     bounded = one.rules.fit is not None or arm.evidence_tokens is not None
     alike: dict[tuple[str, int | None, bool], tuple[_Counter, list[str]]] = {}
@@ -162,20 +178,18 @@ def _plan_arm(
 
 
 def _plan_two_steps(
-    study: Study,
     journal: Journal,
+    steps: TwoSteps,
     one: Prepared,
-    arm: Arm,
-    cells: Sequence[Asked],
+    model: Model,
+    cell: Asked,
     counted: Counted,
     pinned: Mapping[str, Sequence[str]] | None,
 ) -> None:
     """No two models share these prompts: each is shown what it named itself."""
-    steps = TwoSteps(journal, one, arm)
-    for model, cell in zip(study.models, cells, strict=True):
-        counter = _Counter(model, journal, counted, pinned)
-        context = None if model.context is None else model.context - model.reasoning_tokens
-        journal.plan_cells([cell], (steps.row(cell, sample, context, counter) for sample in one.samples))
+    counter = _Counter(model, journal, counted, pinned)
+    context = None if model.context is None else model.context - model.reasoning_tokens
+    journal.plan_cells([cell], (steps.row(cell, sample, context, counter) for sample in one.samples))
 
 
 def _cells(study: Study, one: Prepared, arm: Arm) -> list[Asked]:

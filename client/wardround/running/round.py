@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import os
 import platform
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,6 +27,7 @@ from wardround.running.progress import Progress
 from wardround.running.retrieving import retrieve
 from wardround.running.searching import service_rows
 from wardround.running.spending import Spending, check_prices
+from wardround.running.stopping import stopped_by_signals
 from wardround.running.who_answered import accept, complaints, conclude, look
 from wardround.scoring.icd import table_version
 from wardround.study import Study
@@ -172,7 +171,7 @@ async def _ask_unless_stopped(
 ) -> tuple[bool, list[str]]:
     """Ask, and leave off at Ctrl-C wherever it comes, be it while servers are still being looked for."""
     asking = asyncio.create_task(_ask(study, journal, prepared, progress, permits, mixed))
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -201,7 +200,11 @@ async def _ask(
         spending = Spending(study, journal)
         complained, unasked = await _ask_pending(study, journal, endpoints, progress, spending)
         left = _pending_now(journal)
-        while plan_second_steps(study, journal, prepared, addresses_of(permits)):
+        while True:
+            planned, lines = plan_second_steps(study, journal, prepared, addresses_of(permits))
+            complained += [line for line in lines if line not in complained]
+            if not planned:
+                break
             progress.note("the first steps are answered; what was named is looked up, and the second steps follow")
             lines, more = await _ask_pending(study, journal, endpoints, progress, spending, left)
             complained, unasked = complained + lines, unasked + more
@@ -231,24 +234,6 @@ async def _ask_pending(
         )
     finally:
         progress.finish()
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    handled = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not on Windows and not outside the main thread; there Ctrl-C ends the process as usual.
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop.set)
-            handled.append(number)
-    try:
-        yield stop
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
 
 
 def _manifest(study: Study, prepared: list[Prepared]) -> dict[str, Any]:

