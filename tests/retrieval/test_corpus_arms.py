@@ -231,7 +231,7 @@ def test_a_load_test_sends_a_corpus_no_further_than_a_run_does(tmp_path: Path) -
     outside = {"name": "m", "base_url": "http://0.0.0.0:9/v1"}
     arms = [{"name": "bm25", "corpus": "notes", "budget": 300}]
     study = study_of(tmp_path, models=[outside], arms=arms, corpora=corpora(sensitivity="phi"))
-    options = ["--rate", "1", "--duration", "1", "--sensitivity", "open", "--out", "load"]
+    options = ["--rate", "1", "--duration", "1", "--out", "load"]
     ended = wardround("load", "m", "--study", study, *options, cwd=tmp_path)
     assert ended.returncode == 1
     assert "phi data does not go to model 'm'" in ended.stderr
