@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.stamping_server --ttft 0.2 --itl 0.02 --tokens 64` serves one model on a free loopback port
 and prints the port as JSON. For each line on standard input it prints the truth since the last one: `requests`, for each
-the time from its reading to the first token's writing, in ns, and the gaps between its tokens; and `stalls`, the begin
+the time from its coming to the first token's writing, in ns, and the gaps between its tokens; and `stalls`, the begin
 and the end of each, by `time.perf_counter_ns`, which all processes of a machine share. With no latency the whole answer
 is one write. `--whole` answers with one small object. `--stall N,FOR` does nothing at all for FOR seconds once the N-th
 request has been read, as a garbage collection or a paging model does.
@@ -13,9 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
+import gc
 import itertools
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +28,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httptools
@@ -31,6 +36,8 @@ import numpy as np
 import uvloop
 
 SERVER_CORE, CLIENT_CORE = 0, 1
+# Linux has it for TCP, too; Python has no name for it.
+SO_TIMESTAMPNS = 35
 TOKENS = 64
 BODY = json.dumps(
     {"model": "m", "messages": [{"role": "user", "content": "word " * 60}], "max_tokens": TOKENS, "stream": True}
@@ -78,10 +85,24 @@ class Truth:
         return line
 
 
-class Stamping(asyncio.Protocol):
-    """One connection."""
+@functools.cache
+def in_memory(content: bytes) -> int:
+    """The descriptor of a file in memory that holds `content`."""
+    descriptor = os.memfd_create("answer")
+    os.write(descriptor, content)
+    return descriptor
 
-    def __init__(self, settings: Settings, truth: Truth) -> None:
+
+class Stamping:
+    """One connection, served so that its stamps are the truth under a burst as well.
+
+    A request's time begins when its last byte came to this machine's network stack, by the kernel's own stamp
+    (SO_TIMESTAMPNS): what waits in a socket while others are served waits for this server. What has come is read from all
+    connections before any of it is worked on. And bytes are with the kernel when they are stamped: transports write at
+    the end of the loop's turn, so of 256 tokens due at once the first would be stamped milliseconds before it is sent.
+    """
+
+    def __init__(self, settings: Settings, truth: Truth, connection: socket.socket) -> None:
         self._settings = settings
         self._truth = truth
         self._loop = asyncio.get_running_loop()
@@ -89,17 +110,76 @@ class Stamping(asyncio.Protocol):
         ending = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
         ending += b'data: {"choices":[],"usage":' + usage + b"}\n\ndata: [DONE]\n\n"
         self._piece, self._end = chunk(PIECE), chunk(ending) + b"0\r\n\r\n"
-        self._read_ns = 0
+        self._came_ns = 0
         self._stamps: list[int] = []
         self._start_s = 0.0
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
+        self._unsent = b""
+        self._flooding: int | None = None
+        self._sent = 0
+        self._connection = connection
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # elsewhere than on Linux a request comes when it is read
+            connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._parser = httptools.HttpRequestParser(self)
+        self._loop.add_reader(connection.fileno(), self._readable)
 
-    def data_received(self, data: bytes) -> None:
-        self._read_ns = time.perf_counter_ns()
-        self._parser.feed_data(data)
+    def _readable(self) -> None:
+        try:
+            data, ancillary, _, _ = self._connection.recvmsg(1 << 16, 64)
+        except OSError:
+            data, ancillary = b"", []
+        if not data:
+            self._loop.remove_reader(self._connection.fileno())
+            self._loop.remove_writer(self._connection.fileno())
+            self._connection.close()
+            return
+        came_ns = time.perf_counter_ns()
+        for level, kind, stamp in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                # By the wall's clock; how long ago that is, both clocks say alike.
+                seconds, ns = struct.unpack("qq", stamp[:16])
+                came_ns -= time.time_ns() - (seconds * 1_000_000_000 + ns)
+        self._came_ns = came_ns
+        self._loop.call_soon(self._parser.feed_data, data)
+
+    def _send(self, content: bytes) -> None:
+        """Hand bytes to the kernel now; what it has no room for follows when it has."""
+        if self._unsent:
+            self._unsent += content
+            return
+        try:
+            sent = os.write(self._connection.fileno(), content)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return
+        if sent < len(content):
+            self._unsent = content[sent:]
+            self._loop.add_writer(self._connection.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        left, self._unsent = self._unsent, b""
+        self._loop.remove_writer(self._connection.fileno())
+        self._send(left)
+
+    def _flood(self) -> None:
+        """The whole answer at once, from the page cache: it shall cost the reader's machine as little as can be."""
+        if self._flooding is None:
+            self._flooding = in_memory(HEAD + self._piece * self._settings.tokens + self._end)
+            self._sent = 0
+        size = os.fstat(self._flooding).st_size
+        try:
+            self._sent += os.sendfile(self._connection.fileno(), self._flooding, self._sent, size - self._sent)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return
+        if self._sent < size:
+            self._loop.add_writer(self._connection.fileno(), self._flood)
+        else:
+            self._loop.remove_writer(self._connection.fileno())
+            self._sent = 0
 
     def on_message_complete(self) -> None:
         settings, truth = self._settings, self._truth
@@ -110,23 +190,24 @@ class Stamping(asyncio.Protocol):
             time.sleep(float(settings.stall.partition(",")[2]))
             truth.stalls.append((begun_ns, time.perf_counter_ns()))
         if not settings.ttft and not settings.itl:
-            self._transport.write(HEAD + self._piece * settings.tokens + self._end)
+            self._flood()
         else:
-            self._start_s = self._loop.time()
+            # A token is due by when the request came; the loop's own clock stands still during its turn.
+            self._start_s = self._loop.time() - (time.perf_counter_ns() - self._came_ns) / 1e9
             self._stamps = []
-            self._transport.write(HEAD)
+            self._send(HEAD)
             self._loop.call_at(self._start_s + settings.ttft, self._token)
 
     def _token(self) -> None:
-        self._transport.write(self._piece)
+        self._send(self._piece)
         self._stamps.append(time.perf_counter_ns())
         if len(self._stamps) < self._settings.tokens:
             due_s = self._start_s + self._settings.ttft + len(self._stamps) * self._settings.itl
             self._loop.call_at(due_s, self._token)
             return
-        self._transport.write(self._end)
+        self._send(self._end)
         gaps = (later - earlier for earlier, later in itertools.pairwise(self._stamps))
-        self._truth.requests.append(array("q", [self._stamps[0] - self._read_ns, *gaps]))
+        self._truth.requests.append(array("q", [self._stamps[0] - self._came_ns, *gaps]))
 
 
 class Answering(asyncio.Protocol):
@@ -167,6 +248,11 @@ class Stamped:
         self.process.stdin.flush()
         told: dict[str, Any] = json.loads(self.process.stdout.readline())
         return told
+
+    def cpu_s(self) -> float:
+        """Its processor time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def truth(self) -> dict[str, float]:
         """The percentiles of the requests since the last call, in ms; nothing if there were none."""
@@ -210,11 +296,19 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     truth = Truth()
 
-    def connected() -> asyncio.Protocol:
-        return Answering() if settings.whole else Stamping(settings, truth)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    if settings.whole:
+        await loop.create_server(Answering, sock=listening)
 
-    server = await loop.create_server(connected, "127.0.0.1", 0, backlog=4096)
-    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+        def stay_awake() -> None:
+            # To wake another core takes a client of small requests longer than all the rest of them.
+            loop.call_soon(stay_awake)
+
+        stay_awake()
+    else:
+        listening.setblocking(False)
+        loop.add_reader(listening.fileno(), lambda: Stamping(settings, truth, listening.accept()[0]))
+    print(json.dumps({"port": listening.getsockname()[1]}), flush=True)
     ended = asyncio.Event()
 
     def listen() -> None:
@@ -223,6 +317,9 @@ async def serve(settings: Settings) -> None:
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=listen, daemon=True).start()
+    # A collection of garbage would be a stall of its own.
+    gc.freeze()
+    gc.disable()
     await ended.wait()
 
 

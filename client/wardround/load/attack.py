@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from wardround.catalogue import Protocol
 from wardround.load.reading import READERS, read
@@ -26,8 +27,10 @@ WRITE_AT_BYTES = 1 << 16
 OPENED_AT_ONCE = 64
 # The live line wants a feeling, not a figure.
 TTFTS_AT_MOST = 200
-# Answers are read for so long a turn of the loop: what comes meanwhile is stamped later by no more.
-READ_NS = 50_000
+# Answers are read for so long a turn of the loop: what comes meanwhile is stamped later by no more. For longer where
+# many wait, since they only grow colder: what was put aside thousands of answers ago takes twice as long to read.
+READ_NS, READ_MANY_NS = 50_000, 300_000
+MANY = 64
 # Of so many answers that wait to be read, one at least is: so as many are read as end, however fast they do.
 WAIT_PER_READ = 64
 
@@ -86,7 +89,9 @@ class Attack:
 
     def __init__(self, orders: Orders, out: BinaryIO) -> None:
         self._orders = orders
-        self._out = out
+        # Lines of records are copied into one buffer: to keep thousands of them for a moment has the system take their
+        # memory back and give it again, which costs more than the lines do.
+        self._out = io.BufferedWriter(cast(io.RawIOBase, out), WRITE_AT_BYTES)
         self._payloads = orders.payloads
         self._order = orders.order
         self._read_event = READERS[orders.target.protocol]
@@ -96,8 +101,6 @@ class Attack:
         self._busy: dict[Connection, Exchange] = {}
         self._opening: set[asyncio.Task[None]] = set()
         self._ended: deque[Exchange] = deque()
-        self._lines: list[bytes] = []
-        self._waiting_bytes = 0
         self._next = 0
         self._numbers = orders.first
         self._users_due = 0
@@ -131,7 +134,8 @@ class Attack:
             gc.enable()
             gc.unfreeze()
             self.stop()
-            self._write()
+            self._out.flush()
+            self._out.detach()
             for connection in self._idle:
                 connection.close()
 
@@ -282,7 +286,7 @@ class Attack:
     def _read_some(self) -> None:
         """A few answers a turn of the loop, so that bytes that came meanwhile are stamped in between."""
         ended = self._ended
-        until_ns = _now() + READ_NS
+        until_ns = _now() + (READ_MANY_NS if len(ended) > MANY else READ_NS)
         at_least = len(ended) // WAIT_PER_READ
         while ended and (at_least > 0 or _now() < until_ns):
             self._put_down(ended.popleft())
@@ -296,11 +300,7 @@ class Attack:
     def _put_down(self, exchange: Exchange) -> None:
         order, tally = self._order, self.tally
         record = read(exchange, self._orders.workloads[order[exchange.number % len(order)]], self._read_event)
-        line = to_line(record)
-        self._lines.append(line)
-        self._waiting_bytes += len(line)
-        if self._waiting_bytes >= WRITE_AT_BYTES:
-            self._write()
+        self._out.write(to_line(record))
         if record.failure:
             tally.failed += 1
             return
@@ -308,12 +308,6 @@ class Attack:
         tally.tokens += record.output_tokens or 0
         if record.first_token_ns and len(tally.ttfts_ns) < TTFTS_AT_MOST:
             tally.ttfts_ns.append(record.first_token_ns - record.sent_ns)
-
-    def _write(self) -> None:
-        self._out.write(b"".join(self._lines))
-        self._out.flush()
-        self._lines.clear()
-        self._waiting_bytes = 0
 
     def _see_whether_done(self) -> None:
         open_loop_done = self._next >= len(self._orders.arrivals_ns)
@@ -341,6 +335,5 @@ class Attack:
             for connection, exchange in list(self._busy.items()):
                 if now - (exchange.sent_ns or exchange.scheduled_ns) > limit_ns:
                     connection.give_up("timeout")
-            if self._lines:
-                self._write()
+            self._out.flush()
             self._see_whether_done()
