@@ -6,7 +6,9 @@ client (`wire`). What a command took is read from its journal and from the syste
 only the processor's time of the asking alone is taken inside, when progress is told that it begins and ends.
 
 Where a machine is shared, seconds of the wall tell what others did, those of the processor what this did. So rates are
-given by both: "a second", and "a second of a core's time".
+given by both: "a second", and "a second of a core's time". Even the latter differ by half from one turn to the next, with
+what the neighbours do to caches and clock; that only ever takes away, so each figure is the best of several turns, ours and
+the limits' alike.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import asyncio
 import csv
 import json
 import os
+import resource
 import sqlite3
 import statistics
 import subprocess
@@ -34,7 +37,7 @@ from tests.benchmarks.figures import Figure, report
 SERVER_CORE, CLIENT_CORE = 0, 1
 SAMPLES, MANY_SAMPLES, CONCURRENCY = 2000, 10_000, 64
 LATENCY_S = 0.5
-TURNS = 3
+TURNS, SLOW_TURNS = 5, 3
 # 6,000 a second where bare aiohttp makes 12,400: the goal, in a form that holds on every machine.
 GOAL_OF_BARE = 0.48
 MODEL = "baseline-majority"
@@ -187,6 +190,24 @@ async def bare_wire(base_url: str, bodies: Sequence[bytes]) -> float:
         return time.perf_counter() - begun_s
 
 
+def bare_imports(by: str) -> float:
+    """Seconds that a process takes which imports the libraries that any run needs, makes a model and ends."""
+    code = (
+        "import sqlite3, typer, pydantic, yaml, asyncio, uvloop, orjson, httptools, yarl, csv\n"
+        "class Row(pydantic.BaseModel):\n    name: str"
+    )
+    took: list[float] = []
+    for _ in range(TURNS):
+        begun = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begun_s = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, preexec_fn=lambda: pin(CLIENT_CORE))
+        wall_s = time.perf_counter() - begun_s
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
+        took.append(wall_s if by == "wall" else cpu_s)
+    return min(took)
+
+
 LOOPS = {"aiohttp": bare_aiohttp, "wire": bare_wire}
 
 
@@ -255,7 +276,9 @@ def at_no_latency(folder: Path) -> list[Figure]:
             for name, told in rates.items():
                 told.append(inside(name, study if name == "ours" else base_url))
         many = run_command(write_study(folder, MANY_SAMPLES, base_url), folder / "run-many")
-    rate = {(name, by): statistics.median(one[by] for one in told) for name, told in rates.items() for by in told[0]}
+    rate = {(name, by): max(one[by] for one in told) for name, told in rates.items() for by in told[0]}
+    before_s = min(one["before_s"] for one in rates["ours"])
+    start_s = min(one.start_s for one in took)
     peak_mb = statistics.median(one.peak_mb for one in took)
     growth_kb = (many.peak_mb - peak_mb) * 1000 / (MANY_SAMPLES - SAMPLES)
     aiohttp = "limit: bare aiohttp, nothing kept"
@@ -268,9 +291,11 @@ def at_no_latency(folder: Path) -> list[Figure]:
         Figure("bare loop over wire, a second of a core's time", rate["wire", "cpu"], "/s", aiohttp,
                rate["aiohttp", "cpu"]),
         Figure("bare loop over wire, a second", rate["wire", "wall"], "/s", aiohttp, rate["aiohttp", "wall"]),
-        Figure("start to asking, of a core's time", rate["ours", "before_s"], "s", goal=0.5),
-        Figure("start to first request, wall", statistics.median(one.start_s for one in took), "s", goal=0.5),
-        Figure(f"whole command, {SAMPLES:,}", statistics.median(one.whole_s for one in took), "s"),
+        Figure("start to asking, of a core's time", before_s, "s", "limit: imports of the libraries alone",
+               bare_imports("cpu"), 0.5),
+        Figure("start to first request, wall", start_s, "s", "limit: imports of the libraries alone",
+               bare_imports("wall"), 0.5),
+        Figure(f"whole command, {SAMPLES:,}", min(one.whole_s for one in took), "s"),
         Figure(f"peak memory at {SAMPLES:,}", peak_mb, "MB", goal=120),
         Figure("more memory a sample, report included", growth_kb, "kB", goal=1),
     ]  # fmt: skip
@@ -279,11 +304,14 @@ def at_no_latency(folder: Path) -> list[Figure]:
 def at_half_a_second(folder: Path) -> list[Figure]:
     """The wall against what the latency alone would take."""
     ideal_s = -(-SAMPLES // CONCURRENCY) * LATENCY_S
+    took = []
     with server("--ttft", str(LATENCY_S)) as base_url:
-        one = run_command(write_study(folder, SAMPLES, base_url), folder / "run-slow")
+        for turn in range(SLOW_TURNS):
+            took.append(run_command(write_study(folder, SAMPLES, base_url), folder / f"run-slow-{turn}"))
+    asking_s, whole_s = min(one.asking_s for one in took), min(one.whole_s for one in took)
     return [
-        Figure("asking at 500 ms", one.asking_s, "s", "limit: waves of 64", ideal_s, 16.2),
-        Figure("whole command at 500 ms", one.whole_s, "s", "limit: waves of 64", ideal_s, 17),
+        Figure("asking at 500 ms", asking_s, "s", "limit: waves of 64", ideal_s, 16.2),
+        Figure("whole command at 500 ms", whole_s, "s", "limit: waves of 64", ideal_s, 17),
     ]
 
 

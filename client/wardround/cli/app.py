@@ -306,14 +306,19 @@ def _run(study: Study, out: Path, *, anew: bool = False, attested: bool = False,
 def _print_results(journal: Journal, profile: str | None = None) -> list[CellResults]:
     from wardround.reports import as_text, clue_means, results_of, usage_of, what_it_took
     from wardround.reports.retrieval import beside_evidence
-    from wardround.reports.retrieval_effects import what_evidence_changed
     from wardround.reports.servers import who_answered
 
     cells, usage = results_of(journal, profile), usage_of(journal)
     print(as_text(cells))
+    changed: list[str] = []
+    if len({one.cell.arm for one in cells}) > 1:
+        # All of the comparing is behind it, which a run of one arm need not wait for.
+        from wardround.reports.retrieval_effects import what_evidence_changed
+
+        changed = what_evidence_changed(journal, profile)
     for below in (
         beside_evidence(journal, profile, cells, usage),
-        what_evidence_changed(journal, profile),
+        changed,
         what_it_took(cells, usage),
         who_answered(journal),
         clue_means(cells),
