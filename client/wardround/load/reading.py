@@ -21,6 +21,8 @@ from wardround.text import storable
 from wardround.wire import EventParser
 
 _WORDS_AT_MOST = 300
+# Counts beyond are nobody's, and not every reader of JSON has them exactly.
+MOST = 2**53
 _KIND_OF_FAULT = {"broken": "broken_stream"}
 # Where an event's text begins, and text that stands in JSON as it is.
 _BEGINS = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"(?!")')
@@ -211,15 +213,20 @@ def _around_text(piece: bytes) -> tuple[bytes, bytes]:
 
 
 def _count(record: Record, usage: Any) -> None:
-    record.prompt_tokens = _number(usage.get("prompt_tokens"))
-    record.output_tokens = _number(usage.get("completion_tokens"))
-    details = usage.get("prompt_tokens_details")
+    prompt, output, details = (
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        usage.get("prompt_tokens_details"),
+    )
+    # `_number` written out: every answer comes through here.
+    record.prompt_tokens = prompt if type(prompt) is int and 0 <= prompt < MOST else None
+    record.output_tokens = output if type(output) is int and 0 <= output < MOST else None
     if details:
         record.cached_tokens = _number(details.get("cached_tokens"))
 
 
 def _number(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**53 else None
+    return value if type(value) is int and 0 <= value < MOST else None
 
 
 def _word(value: Any) -> str:

@@ -13,7 +13,8 @@ import orjson
 from wardround.errors import RunFailed
 
 
-@dataclass(slots=True)
+# No slots: a record is written as its own dictionary, which takes half as long as to make another one.
+@dataclass
 class Record:
     """One request of a load test. Times are ns of one clock, 0 where the moment never came.
 
@@ -48,27 +49,8 @@ class Record:
 
 def to_line(record: Record) -> bytes:
     """A record as a line of JSON."""
-    # A dict: orjson takes three times as long to look the fields of a class with slots up by itself.
-    fields = {
-        "number": record.number,
-        "workload": record.workload,
-        "scheduled_ns": record.scheduled_ns,
-        "sent_ns": record.sent_ns,
-        "first_byte_ns": record.first_byte_ns,
-        "first_token_ns": record.first_token_ns,
-        "first_answer_ns": record.first_answer_ns,
-        "done_ns": record.done_ns,
-        "status": record.status,
-        "failure": record.failure,
-        "words": record.words,
-        "finish_reason": record.finish_reason,
-        "prompt_tokens": record.prompt_tokens,
-        "output_tokens": record.output_tokens,
-        "cached_tokens": record.cached_tokens,
-        "arrivals_us": record.arrivals_us,
-    }
     # Arrivals are a list in a worker, an array where they were read back: orjson knows the former alone.
-    return orjson.dumps(fields, default=list, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(vars(record), default=list, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def read_records(path: Path) -> Iterator[Record]:
