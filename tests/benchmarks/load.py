@@ -148,7 +148,7 @@ def throughput(rounds: int) -> list[Figure]:
     chunk = {name: statistics.median(found) for name, found in chunks.items()}
     one = {name: statistics.median(found) for name, found in small.items()}
     served = chunk["served"]
-    name, unit = "small answers, one core", "/s"
+    name, unit = "small answers of a server that never sleeps, one core", "/s"
     return [
         _at_least("chunks consumed, one core", chunk["ours"], "/s", "aiohttp, counting only", chunk["aiohttp"], 400_000),
         _at_least("two workers on two cores, one of them the server's, to one", chunk["two"] / chunk["ours"], "×",

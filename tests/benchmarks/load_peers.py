@@ -156,7 +156,8 @@ def by_protocol(port: int, payload: bytes, users: int, rounds: int) -> dict[str,
         begun_s = time.process_time()
         for _, one in opened:
             one.ask()
-        await all_done.wait()
+        async with asyncio.timeout(ANSWER_S):
+            await all_done.wait()
         gc.enable()
         return done, time.process_time() - begun_s
 

@@ -2,9 +2,10 @@
 
 `python -m tests.benchmarks.stamping_server --ttft 0.2 --itl 0.02 --tokens 64` serves one model on a free loopback port
 and prints the port as JSON. For each line on standard input it prints the truth since the last one: `requests`, for each
-the time from its coming to the first token's writing, in ns, and the gaps between its tokens; and `stalls`, the begin
-and the end of each, by `time.perf_counter_ns`, which all processes of a machine share. With no latency the whole answer
-is one write. `--whole` answers with one small object. `--stall N,FOR` does nothing at all for FOR seconds once the N-th
+the time from its coming to the first token's writing, in ns, and the gaps between its tokens; `unstamped`, how many of
+these the kernel gave no stamp of coming; and `stalls`, the begin and the end of each, by `time.perf_counter_ns`, which all
+processes of a machine share. With no latency the whole answer is sent at once, out of the page cache. `--whole` answers
+with one small object, and never sleeps. `--stall N,FOR` does nothing at all for FOR seconds once the N-th
 request has been read, as a garbage collection or a paging model does.
 """
 
@@ -25,7 +26,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,12 +75,15 @@ class Truth:
     """What the server knows: see the top of this file. Ten minutes of 300 streams have eight million gaps."""
 
     read: int = 0
+    unstamped: int = 0
     requests: list[array[int]] = field(default_factory=list)
     stalls: list[tuple[int, int]] = field(default_factory=list)
 
     def told(self) -> str:
         """It as JSON; then it is forgotten."""
-        line = json.dumps({"requests": [one.tolist() for one in self.requests], "stalls": self.stalls})
+        requests = [one.tolist() for one in self.requests]
+        line = json.dumps({"requests": requests, "unstamped": self.unstamped, "stalls": self.stalls})
+        self.unstamped = 0
         self.requests.clear()
         self.stalls.clear()
         return line
@@ -98,8 +102,8 @@ class Stamping:
 
     A request's time begins when its last byte came to this machine's network stack, by the kernel's own stamp
     (SO_TIMESTAMPNS): what waits in a socket while others are served waits for this server. What has come is read from all
-    connections before any of it is worked on. And bytes are with the kernel when they are stamped: transports write at
-    the end of the loop's turn, so of 256 tokens due at once the first would be stamped milliseconds before it is sent.
+    connections before any of it is worked on. And a token is with the kernel when it is stamped: transports write at the
+    end of the loop's turn, so of 256 tokens due at once the first would be stamped milliseconds before it is sent.
     """
 
     def __init__(self, settings: Settings, truth: Truth, connection: socket.socket) -> None:
@@ -127,6 +131,8 @@ class Stamping:
     def _readable(self) -> None:
         try:
             data, ancillary, _, _ = self._connection.recvmsg(1 << 16, 64)
+        except BlockingIOError:
+            return
         except OSError:
             data, ancillary = b"", []
         if not data:
@@ -134,14 +140,19 @@ class Stamping:
             self._loop.remove_writer(self._connection.fileno())
             self._connection.close()
             return
-        came_ns = time.perf_counter_ns()
+        self._came_ns = self._came(ancillary)
+        self._loop.call_soon(self._parser.feed_data, data)
+
+    def _came(self, ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+        """When the bytes just read came to the machine, by `time.perf_counter_ns`."""
         for level, kind, stamp in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
                 # By the wall's clock; how long ago that is, both clocks say alike.
                 seconds, ns = struct.unpack("qq", stamp[:16])
-                came_ns -= time.time_ns() - (seconds * 1_000_000_000 + ns)
-        self._came_ns = came_ns
-        self._loop.call_soon(self._parser.feed_data, data)
+                ago_ns = time.time_ns() - (int(seconds) * 1_000_000_000 + int(ns))
+                return time.perf_counter_ns() - max(0, ago_ns)
+        self._truth.unstamped += 1
+        return time.perf_counter_ns()
 
     def _send(self, content: bytes) -> None:
         """Hand bytes to the kernel now; what it has no room for follows when it has."""
@@ -256,9 +267,15 @@ class Stamped:
 
     def truth(self) -> dict[str, float]:
         """The percentiles of the requests since the last call, in ms; nothing if there were none."""
-        requests = self.told()["requests"]
+        told = self.told()
+        requests = told["requests"]
         if not requests:
             return {}
+        if told["unstamped"] > len(requests) // 100:
+            print(
+                f"{told['unstamped']} requests have no stamp of the kernel's; truth begins at their reading",
+                file=sys.stderr,
+            )
         return {
             "ttft_p99_ms": float(np.percentile([one[0] / 1e6 for one in requests], 99)),
             "itl_p99_ms": float(np.percentile([gap / 1e6 for one in requests for gap in one[1:]], 99)),
@@ -301,7 +318,8 @@ async def serve(settings: Settings) -> None:
         await loop.create_server(Answering, sock=listening)
 
         def stay_awake() -> None:
-            # To wake another core takes a client of small requests longer than all the rest of them.
+            # To wake another core takes a client longer than all the rest of a small request; what is asked here is what
+            # the client takes, whoever it be.
             loop.call_soon(stay_awake)
 
         stay_awake()

@@ -181,6 +181,7 @@ def test_what_is_known_of_data_cannot_be_talked_away(server: Server, tmp_path: P
         done = loaded(server, *options, "--sensitivity", "open", cwd=tmp_path)
         assert done.returncode == 2
         assert f"{by} says of this data that it is phi" in done.stderr
+        assert loaded(server, *options, "--sensitivity", "phi", "--duration", "1", cwd=tmp_path).returncode == 0
     assert asked.returncode == 0, asked.stderr
 
 

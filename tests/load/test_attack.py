@@ -4,10 +4,14 @@ import asyncio
 import io
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
+import pytest
 
+from tests.support import running_server
 from tests.wire.raw_server import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -18,6 +22,8 @@ from tests.wire.raw_server import (
     event,
     raw_server,
 )
+from wardround.errors import RunFailed
+from wardround.load import crew
 from wardround.load.attack import Attack, Orders, Target
 
 
@@ -198,3 +204,22 @@ def test_what_is_stopped_before_it_begins_to_connect_has_its_record() -> None:
         return [orjson.loads(line) for line in out.getvalue().splitlines()]
 
     assert len(asyncio.run(attack())) == 5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_test_whose_records_cannot_be_written_ends_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "records-0.jsonl").symlink_to("/dev/full")
+    with running_server() as server:
+        port = urlsplit(server.base_url).port or 0
+        orders = Orders(
+            target=Target("127.0.0.1", port, "openai-chat"),
+            payloads=[b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
+            workloads=["w"],
+            start_ns=0,
+            end_ns=60_000_000_000,
+            timeout_s=5.0,
+            connections=2,
+            users=2,
+        )
+        with pytest.raises(RunFailed, match=r"records-0\.jsonl cannot be written: .*No space left"):
+            asyncio.run(asyncio.wait_for(crew.attack(orders, tmp_path, cores=()), 30))

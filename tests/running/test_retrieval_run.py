@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -16,6 +17,9 @@ from tests.support import Server, running_server, wardround, write_study
 from tests.tasks.test_meqsum import real_file
 from wardround.baseline import minilm
 from wardround.journal import Journal
+from wardround.load.workloads import of_journal, of_study
+from wardround.running.preparing import prepare
+from wardround.study import load_study
 
 HASHED = "hashed-bag-of-words-512"
 TASK = {"task": "longhealth:longhealth_t1", "limit": 14}
@@ -122,6 +126,20 @@ def test_a_second_run_searches_and_embeds_nothing_again(tmp_path: Path, server: 
     assert evidence_of(tmp_path / "run") == before
 
 
+def test_a_load_test_sends_what_a_run_would(tmp_path: Path, server: Server) -> None:
+    arms = ["dense", {"name": "again", "evidence": "bm25", "rerank": True}]
+    services = {"embeddings": at(server), "rerank": at(server)}
+    path = write_study(tmp_path / "s.yaml", tasks=[TASK], arms=arms, retrieval=services)
+    assert wardround("run", path, "--out", "run", cwd=tmp_path).returncode == 0
+    study = load_study(path)
+    prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
+    (sent,) = asyncio.run(of_study(study, prepared, {}, tmp_path / "plan"))
+    with Journal.open(tmp_path / "run") as journal:
+        asked = of_journal(journal, study.models[0].name)
+    assert sent == asked
+    assert sum(map(len, asked.values())) > 2
+
+
 def test_other_prefixes_and_revisions_are_other_vectors(tmp_path: Path, server: Server) -> None:
     for fields in ({}, {"query_prefix": "query: "}, {"revision": "2"}):
         study = write_study(
@@ -198,6 +216,9 @@ def test_the_guard_covers_the_services(tmp_path: Path, service: str) -> None:
         assert f"phi data does not go to model {name!r}: 0.0.0.0" in done.stderr
         with Journal.open(tmp_path / command) as journal:
             assert list(journal.read("SELECT 1 FROM vectors")) == []
+    done = wardround("load", "baseline-majority", "--study", study, "--rate", "1", "--duration", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"phi data does not go to model {name!r}: 0.0.0.0" in done.stderr
 
 
 def test_a_service_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -84,7 +84,10 @@ def load_server(
         list[str] | None, typer.Option(help="Further metrics to read, of a GPU exporter.", metavar="URL")
     ] = None,
     sensitivity: Annotated[
-        str | None, typer.Option(help="open, licensed, credentialed or phi; a file of prompts is phi by default.")
+        str | None,
+        typer.Option(
+            help="open, licensed, credentialed or phi: of a file of prompts (phi by default), or more than known."
+        ),
     ] = None,
     attested: Annotated[
         bool, typer.Option("--attested", help="The attestations in the models' rows hold for this data.")
@@ -102,7 +105,8 @@ def load_server(
     Example: wardround load our-llama --base-url http://127.0.0.1:8000/v1 --task mednli:0.7 --task longhealth_t1:0.3
     --shape poisson --rate 4 --duration 120 --slo ttft=500ms,tpot=50ms,e2e=8s
     """
-    from wardround.cli.loading import Wanted, carried_out
+    from wardround.cli.load_options import Wanted
+    from wardround.cli.loading import carried_out
 
     wanted = Wanted(
         models=models, base_url=base_url, served_as=served_as, key_env=key_env, study=study, tasks=task or [],

@@ -8,6 +8,7 @@ stamps late. The garbage collector is off meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import ssl
@@ -107,6 +108,7 @@ class Attack:
         self._stopped = False
         self._all_done = asyncio.Event()
         self._reading = False
+        self._unwritten: OSError | None = None
         self.tally = Tally()
 
     @property
@@ -115,7 +117,10 @@ class Attack:
         return len(self._busy) + len(self._opening)
 
     async def run(self) -> None:
-        """Open the connections, wait for the start, fire, and return when every request has ended."""
+        """Open the connections, wait for the start, fire, and return when every request has ended.
+
+        Raises `OSError` where `out` takes no more, the test being ended then.
+        """
         await self._open_beforehand()
         gc.collect()
         gc.freeze()
@@ -134,10 +139,14 @@ class Attack:
             gc.enable()
             gc.unfreeze()
             self.stop()
-            self._out.flush()
-            self._out.detach()
+            self._flush()
+            # The file is its opener's to close. What it has not taken by now it never will.
+            with contextlib.suppress(OSError):
+                self._out.detach()
             for connection in self._idle:
                 connection.close()
+        if self._unwritten is not None:
+            raise self._unwritten
 
     def stop(self) -> None:
         """Fire nothing more and give up what is under way."""
@@ -300,7 +309,10 @@ class Attack:
     def _put_down(self, exchange: Exchange) -> None:
         order, tally = self._order, self.tally
         record = read(exchange, self._orders.workloads[order[exchange.number % len(order)]], self._read_event)
-        self._out.write(to_line(record))
+        try:
+            self._out.write(to_line(record))
+        except OSError as error:
+            self._end_unwritten(error)
         if record.failure:
             tally.failed += 1
             return
@@ -308,6 +320,18 @@ class Attack:
         tally.tokens += record.output_tokens or 0
         if record.first_token_ns and len(tally.ttfts_ns) < TTFTS_AT_MOST:
             tally.ttfts_ns.append(record.first_token_ns - record.sent_ns)
+
+    def _flush(self) -> None:
+        try:
+            self._out.flush()
+        except OSError as error:
+            self._end_unwritten(error)
+
+    def _end_unwritten(self, error: OSError) -> None:
+        """A test whose records cannot be kept is worth nothing: it ends."""
+        self._unwritten = self._unwritten or error
+        self._stopped = True
+        self._all_done.set()
 
     def _see_whether_done(self) -> None:
         open_loop_done = self._next >= len(self._orders.arrivals_ns)
@@ -335,5 +359,5 @@ class Attack:
             for connection, exchange in list(self._busy.items()):
                 if now - (exchange.sent_ns or exchange.scheduled_ns) > limit_ns:
                     connection.give_up("timeout")
-            self._out.flush()
+            self._flush()
             self._see_whether_done()

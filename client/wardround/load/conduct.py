@@ -139,7 +139,7 @@ async def load_test(
 
     Raises what `made_ready` raises, and `WrongUse` for a shape that the model's limits or the conditions do not allow.
     """
-    _refuse_what_is_not_allowed(model, shape, conditions)
+    check_allowed(model, shape, conditions)
     async with made_ready(model, workload, conditions) as ready:
         return await _shot(ready, workload, shape, folder, conditions, on_live, stop)
 
@@ -161,7 +161,7 @@ async def sweep(
     Each rate is held for the shape's duration. The result is that of the highest rate carried, or of the first if none
     was, with all steps beside it; each step's raw records lie in a folder of its own.
     """
-    _refuse_what_is_not_allowed(model, shape, conditions)
+    check_allowed(model, shape, conditions)
     tried: dict[float, LoadResult] = {}
     async with made_ready(model, workload, conditions) as ready:
 
@@ -336,7 +336,8 @@ def _connections(shape: Shape) -> int:
     return min(CONNECTIONS_AT_MOST, max(32, expected))
 
 
-def _refuse_what_is_not_allowed(model: Model, shape: Shape, conditions: Conditions) -> None:
+def check_allowed(model: Model, shape: Shape, conditions: Conditions) -> None:
+    """Raises `WrongUse` for a shape that the model's limits or the conditions do not allow."""
     limits = model.limits
     if limits.requests_per_minute and shape.highest_rps * 60 > limits.requests_per_minute:
         raise WrongUse(

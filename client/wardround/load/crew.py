@@ -22,9 +22,14 @@ from wardround.load.records import Record, read_records
 # From the giving of orders to the first arrival: imports, connections and a garbage collection lie in between.
 HEAD_START_S = 1.5
 STOP_S = 10.0
-# glibc gives memory back to the system as soon as it is free at the end of the heap, and takes it again a moment later;
-# in a virtual machine that takes a worker as long as its work. 64 MiB of it may stay.
-MEMORY_KEPT = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_TOP_PAD_": str(4 << 20)}
+# glibc gives memory back to the system when a little of it is free at the end of the heap, and takes it again a moment
+# later; in a virtual machine that takes a worker as long as its work. 64 MiB of it may stay. With either threshold set,
+# glibc no longer learns the third one: above it every block is the system's.
+MEMORY_KEPT = {
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_TOP_PAD_": str(4 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ class _Worker:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        ended = False
+        ended, unwritten = False, ""
         try:
             with contextlib.suppress(ConnectionError):
                 for piece in self._orders_as_bytes():
@@ -154,10 +159,13 @@ class _Worker:
             while line := await process.stdout.readline():
                 report = orjson.loads(line)
                 ended = ended or bool(report.get("ended"))
+                unwritten = unwritten or str(report.get("unwritten", ""))
                 self._heard(report)
         finally:
             self.stop()
             await self._end(process)
+        if unwritten:
+            raise RunFailed(f"{self._out} cannot be written: {unwritten}; the records up to then are kept")
         if not ended:
             raise RunFailed(f"a worker of the load test died (exit code {process.returncode}); its records are kept")
 

@@ -61,11 +61,14 @@ async def _carry_out(orders: Orders, out: Any) -> None:
     threading.Thread(target=_stop_at_end_of_stdin, args=(loop, attack), daemon=True).start()
     reporting = asyncio.create_task(_report(attack))
     begun_s = time.process_time()
+    more: dict[str, Any] = {"ended": True}
     try:
         await attack.run()
+    except OSError as error:
+        more["unwritten"] = str(error)
     finally:
         reporting.cancel()
-    _say(attack, cpu_s=time.process_time() - begun_s, ended=True)
+    _say(attack, cpu_s=time.process_time() - begun_s, **more)
 
 
 def _stop_at_end_of_stdin(loop: asyncio.AbstractEventLoop, attack: Attack) -> None:

@@ -63,17 +63,21 @@ class Workload:
 
 
 async def of_study(
-    study: Study, prepared: Sequence[Prepared], model: str, pinned: Mapping[str, Sequence[str]], folder: Path
-) -> dict[str, list[Asked]]:
-    """The requests that a run of `study` would send to `model`, by task; they are planned in `folder`, which is left.
+    study: Study, prepared: Sequence[Prepared], pinned: Mapping[str, Sequence[str]], folder: Path
+) -> list[dict[str, list[Asked]]]:
+    """The requests that a run of `study` would send to each of its models, by task; planned in `folder`, which is left.
 
     `pinned`: the addresses, by host, at which servers may be asked to count tokens and services to search. Raises what
     `retrieve` and `plan` raise.
     """
+    found = []
     with Journal.create(folder) as journal:
         retrieved = await retrieve(study, journal, prepared, pinned, read_corpora(study, prepared))
-        plan(study, journal, prepared, {}, pinned, retrieved)
-        return of_journal(journal, model)
+        for model in study.models:
+            # One after the other: here, unlike in a study, two rows may have one name.
+            plan(study.model_copy(update={"models": (model,)}), journal, prepared, {}, pinned, retrieved)
+            found.append(of_journal(journal, model.name))
+    return found
 
 
 def of_journal(journal: Journal, model: str, tasks: Sequence[str] = ()) -> dict[str, list[Asked]]:

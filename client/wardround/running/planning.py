@@ -67,16 +67,21 @@ def plan(
 
 
 def plan_second_steps(
-    study: Study, journal: Journal, prepared: Sequence[Prepared], pinned: Mapping[str, Sequence[str]] | None
-) -> tuple[int, list[str]]:
-    """Enter the second questions of those samples whose first ones were answered since.
+    study: Study,
+    journal: Journal,
+    prepared: Sequence[Prepared],
+    pinned: Mapping[str, Sequence[str]] | None,
+    left: dict[str, str],
+) -> int:
+    """Enter the second questions of those samples whose first ones were answered since; returns of how many cells.
 
-    Returns of how many cells there are any, and a line for each model whose server no longer counts tokens: its second
-    questions wait for the next run, those of the others do not.
+    `left` gets a line for each model whose server no longer counts tokens. Its second questions wait for the next run,
+    those of the others do not; who is in it already is not tried again.
     """
-    awaiting = awaiting_second(journal)
+    awaiting = {one for one in awaiting_second(journal) if one[0] not in left}
+    if not awaiting:
+        return 0
     planned = 0
-    complaints: dict[str, str] = {}
     with _counting(journal) as counted, journal.transaction():
         for one in prepared:
             for arm in arms_of(study, one):
@@ -84,14 +89,14 @@ def plan_second_steps(
                     continue
                 steps = TwoSteps(journal, one, arm)
                 for model, cell in zip(study.models, _cells(study, one, arm), strict=True):
-                    if (cell.model, cell.task, cell.arm) not in awaiting or model.name in complaints:
+                    if (cell.model, cell.task, cell.arm) not in awaiting or model.name in left:
                         continue
                     try:
                         _plan_two_steps(journal, steps, one, model, cell, counted, pinned)
                         planned += 1
                     except EndpointError as error:
-                        complaints[model.name] = f"model {model.name!r}: second steps are left unasked: {error}"
-    return planned, list(complaints.values())
+                        left[model.name] = f"model {model.name!r}: second steps are left unasked: {error}"
+    return planned
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import platform
 import time
@@ -27,7 +25,7 @@ from wardround.running.progress import Progress
 from wardround.running.retrieving import retrieve
 from wardround.running.searching import service_rows
 from wardround.running.spending import Spending, check_prices
-from wardround.running.stopping import stopped_by_signals
+from wardround.running.stopping import Stopped, stopped_by_signals, unless_stopped
 from wardround.running.who_answered import accept, complaints, conclude, look
 from wardround.scoring.icd import table_version
 from wardround.study import Study
@@ -170,17 +168,11 @@ async def _ask_unless_stopped(
     mixed: bool,
 ) -> tuple[bool, list[str]]:
     """Ask, and leave off at Ctrl-C wherever it comes, be it while servers are still being looked for."""
-    asking = asyncio.create_task(_ask(study, journal, prepared, progress, permits, mixed))
     with stopped_by_signals() as stop:
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if asking.done():
-            return False, asking.result()
-        asking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asking
-    return True, []
+        try:
+            return False, await unless_stopped(stop, _ask(study, journal, prepared, progress, permits, mixed))
+        except Stopped:
+            return True, []
 
 
 async def _ask(
@@ -199,16 +191,14 @@ async def _ask(
         accept(journal, await look(study.models, wire), mixed=mixed, note=progress.note)
         spending = Spending(study, journal)
         complained, unasked = await _ask_pending(study, journal, endpoints, progress, spending)
-        left = _pending_now(journal)
-        while True:
-            planned, lines = plan_second_steps(study, journal, prepared, addresses_of(permits))
-            complained += [line for line in lines if line not in complained]
-            if not planned:
-                break
+        asked = _pending_now(journal)
+        left: dict[str, str] = {}
+        while plan_second_steps(study, journal, prepared, addresses_of(permits), left):
             progress.note("the first steps are answered; what was named is looked up, and the second steps follow")
-            lines, more = await _ask_pending(study, journal, endpoints, progress, spending, left)
+            lines, more = await _ask_pending(study, journal, endpoints, progress, spending, asked)
             complained, unasked = complained + lines, unasked + more
-            left = _pending_now(journal)
+            asked = _pending_now(journal)
+        complained += left.values()
         conclude(journal, await look(study.models, wire), note=progress.note)
         return complained + spending.complaints(unasked)
 
