@@ -19,6 +19,7 @@ from tests.wire.raw_server import closed_port
 from wardround.cli.app import app
 from wardround.errors import WardroundError
 
+ROOT = Path(__file__).parents[2]
 KEY = "sk-planted-0123456789abcdef"
 
 
@@ -125,6 +126,39 @@ def test_a_run_is_replayed_at_its_own_pace(server: Server, tmp_path: Path) -> No
     assert result["about"]["repeated_prompts"] == 0
 
 
+def test_a_task_file_is_loaded_by_its_path_and_a_file_of_several_tasks_by_its_name(
+    server: Server, tmp_path: Path
+) -> None:
+    for options, titles in (
+        (["--task", str(ROOT / "tasks" / "mednli.py")], "mednli"),
+        (["--task", "longhealth"], "longhealth_t1 33 %, longhealth_t2 33 %, longhealth_t3 33 %"),
+        (["--task", "longhealth:longhealth_t2:0.5", "--task", "mednli:0.5"], "longhealth_t2 50 %, mednli 50 %"),
+    ):
+        done = loaded(server, *options, "--rate", "5", "--duration", "1", "--json", "out.json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert result_of(tmp_path)["about"]["workload"] == titles
+
+
+def test_two_servers_that_know_their_model_by_one_name_have_a_folder_each(server: Server, tmp_path: Path) -> None:
+    urls = [server.base_url, server.base_url]
+    options = ["--served-as", "baseline-lead", "--rate", "5", "--duration", "1", "--at-once", "--out", "runs"]
+    done = wardround("load", *urls, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = sorted(path.parent.name for path in tmp_path.glob("runs/*/result.json"))
+    assert kept == ["baseline-lead", "baseline-lead-2"]
+    for name in kept:
+        assert len((tmp_path / "runs" / name / "records-0.jsonl").read_bytes().splitlines()) == 5
+
+
+def test_a_sweep_goes_no_higher_than_the_models_limit(server: Server, tmp_path: Path) -> None:
+    model = model_at(server, "baseline-lead", limits={"requests_per_minute": 600})
+    study = write_study(tmp_path / "study.yaml", models=[model])
+    options = ["--study", str(study), "--sweep", "--rate", "8", "--duration", "1", "--json", "out.json"]
+    done = wardround("load", "baseline-lead", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert max(step["rate_rps"] for step in result_of(tmp_path)["steps"]) == 10
+
+
 def test_two_tests_are_compared(server: Server, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert loaded(server, "--rate", "20", "--duration", "2", "--out", name, cwd=tmp_path).returncode == 0
@@ -194,6 +228,7 @@ def test_what_is_known_of_data_cannot_be_talked_away(server: Server, tmp_path: P
         (["--shape", "closed"], "needs --users"),
         (["--shape", "trace"], "needs times"),
         (["--rate", "0"], "must be above 0"),
+        (["--shape", "gamma", "--burstiness", "0"], "burstiness"),
         (["--synthetic", "many"], "512,128,50"),
         (["--synthetic", "9,9", "--task", "mednli"], "give one of"),
         (["--task", "no_such_task"], "unknown task"),

@@ -223,3 +223,25 @@ def test_a_test_whose_records_cannot_be_written_ends_and_says_so(tmp_path: Path)
         )
         with pytest.raises(RunFailed, match=r"records-0\.jsonl cannot be written: .*No space left"):
             asyncio.run(asyncio.wait_for(crew.attack(orders, tmp_path, cores=()), 30))
+
+
+def test_a_test_that_is_stopped_before_its_workers_are_there_sends_nothing(tmp_path: Path) -> None:
+    async def stopped_at_once(port: int) -> crew.Attacked:
+        stop = asyncio.Event()
+        stop.set()
+        orders = Orders(
+            target=Target("127.0.0.1", port, "openai-chat"),
+            payloads=[b""],
+            workloads=["w"],
+            start_ns=0,
+            end_ns=60_000_000_000,
+            timeout_s=5.0,
+            connections=2,
+            users=2,
+        )
+        return await asyncio.wait_for(crew.attack(orders, tmp_path, workers=2, cores=(), stop=stop), 30)
+
+    with running_server() as server:
+        done = asyncio.run(stopped_at_once(urlsplit(server.base_url).port or 0))
+    assert done.stopped
+    assert done.records == []

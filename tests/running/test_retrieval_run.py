@@ -133,7 +133,7 @@ def test_a_load_test_sends_what_a_run_would(tmp_path: Path, server: Server) -> N
     assert wardround("run", path, "--out", "run", cwd=tmp_path).returncode == 0
     study = load_study(path)
     prepared = [one for choice in study.tasks for one in prepare(choice, study.profile)]
-    (sent,) = asyncio.run(of_study(study, prepared, {}, tmp_path / "plan"))
+    (sent,) = asyncio.run(of_study(study, prepared, {}, {}, tmp_path / "plan"))
     with Journal.open(tmp_path / "run") as journal:
         asked = of_journal(journal, study.models[0].name)
     assert sent == asked

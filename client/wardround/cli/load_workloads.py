@@ -16,6 +16,7 @@ from wardround.endpoints.guard import addresses_of, most_sensitive
 from wardround.errors import WrongUse
 from wardround.journal import Journal
 from wardround.load.workloads import Lengths, Workload, mixed, of_file, of_run, of_study, synthetic
+from wardround.running.corpora import read_corpora
 from wardround.running.evidence import arms_of
 from wardround.running.planning import templates_of
 from wardround.running.preparing import Prepared, prepare
@@ -73,11 +74,16 @@ async def _of_tasks(rows: Sequence[Model], wanted: Wanted, study: Study | None) 
     said = _sensitivity(wanted.sensitivity)
     shares = dict(map(_share, wanted.tasks))
     if study is None:
-        names = list(dict.fromkeys(name.partition(":")[0] if ".py" not in name else name for name in wanted.tasks))
-        choices = [TaskChoice(task=_file_of(name)) for name in dict.fromkeys(names or [DEFAULT_TASK])]
-        unique = tuple({choice.task: choice for choice in choices}.values())
-        study = Study(study="load", models=tuple(rows[:1]), tasks=unique, baselines=False)
-    prepared = _wanted_of([one for choice in study.tasks for one in prepare(choice, study.profile)], shares)
+        asked = {_file_of(name): share for name, share in (shares or {DEFAULT_TASK: 1.0}).items()}
+        choices = tuple(TaskChoice(task=name) for name in asked)
+        study = Study(study="load", models=tuple(rows[:1]), tasks=choices, baselines=False)
+        by_file = {choice.task: prepare(choice, study.profile) for choice in study.tasks}
+        # A file may hold several tasks, which then have its share in equal parts.
+        shares = {one.label: asked[name] / len(some) for name, some in by_file.items() for one in some}
+        every = [one for some in by_file.values() for one in some]
+    else:
+        every = [one for choice in study.tasks for one in prepare(choice, study.profile)]
+    prepared = _wanted_of(every, shares)
     arms = tuple(arm for arm in study.arms if any(arm in arms_of(study, one) for one in prepared))
     study = study.model_copy(update={"models": tuple(rows), "arms": arms})
     kinds: list[Sensitivity] = [
@@ -91,7 +97,9 @@ async def _of_tasks(rows: Sequence[Model], wanted: Wanted, study: Study | None) 
         await _find_served(rows, pinned)
         print("searching for the study's arms", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
-        by_model = await of_study(study, prepared, pinned, Path(folder) / "plan")
+        # What a corpus may show depends on the cases of all tasks, as in a run.
+        corpora = read_corpora(study, every)
+        by_model = await of_study(study, prepared, pinned, corpora, Path(folder) / "plan")
     titled = stand_ins(study, prepared, searched=True)
     found = []
     for model, by_task in zip(rows, by_model, strict=True):
@@ -122,7 +130,7 @@ def _file_of(name: str) -> str:
     """The task file of a task: those of LongHealth are three in one file."""
     from wardround.task import load_tasks, task_names
 
-    if name in task_names() or ".py" in name:
+    if name in task_names() or ".py" in name or ":" in name:
         return name
     for file in task_names():
         for one in load_tasks(file):

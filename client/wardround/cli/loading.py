@@ -31,7 +31,7 @@ def carried_out(wanted: Wanted) -> list[LoadResult]:
     rows = [_row(name, wanted, study) for name in wanted.models]
     slo = parse_slo(wanted.slo) if wanted.slo else Slo()
     if sends_tasks(wanted):
-        # Whatever can be refused is, before anything is searched for.
+        # What can be refused by the options and the rows alone is, before anything is searched for.
         shape = shape_of(wanted, ())
         for model in rows:
             check_allowed(model, shape, _conditions(wanted, slo, "open"))
@@ -40,13 +40,19 @@ def carried_out(wanted: Wanted) -> list[LoadResult]:
 
 async def _all_of(rows: Sequence[Model], wanted: Wanted, study: Study | None, slo: Slo) -> list[LoadResult]:
     folder = wanted.out or Path("reports") / "load" / time.strftime("%Y%m%d-%H%M%S")
-    places = [_new_folder(folder, model, alone=len(rows) == 1) for model in rows]
+    places = _new_folders(folder, rows)
     with stopped_by_signals() as stop:
         try:
             sent = await unless_stopped(stop, all_sent(rows, wanted, study))
         except Stopped:
-            raise RunFailed("stopped before anything was sent to the models") from None
+            raise RunFailed("stopped before the load test began") from None
+        # Planning has kept the loop: a signal that came meanwhile is heard in its next turns.
+        await asyncio.sleep(0.01)
+        if stop.is_set():
+            raise RunFailed("stopped before the load test began")
         tests = [_Test(row, wanted, slo, place, one) for row, place, one in zip(rows, places, sent, strict=True)]
+        for test in tests:
+            test.check()
         if wanted.at_once:
             results = await asyncio.gather(*(test.carry_out(stop) for test in tests))
             for result, test in zip(results, tests, strict=True):
@@ -71,6 +77,10 @@ class _Test:
         self._shape = shape_of(wanted, sent.times_s)
         self._conditions = _conditions(wanted, slo, sent.sensitivity)
         self._live = _LiveLine(model.name)
+
+    def check(self) -> None:
+        """Raises `WrongUse` or `CatalogueError` for what would be refused later."""
+        check_allowed(self._model, self._shape, self._conditions)
 
     async def carry_out(self, stop: asyncio.Event) -> LoadResult:
         wanted, conditions = self._wanted, self._conditions
@@ -123,15 +133,27 @@ def _row(name: str, wanted: Wanted, study: Study | None) -> Model:
     return as_composed(resolve_model(row))
 
 
-def _new_folder(folder: Path, model: Model, *, alone: bool) -> Path:
-    """The folder of one test, 0700; raises `WrongUse` if it holds another one's files."""
-    name = "".join(one if one.isalnum() or one in "._-" else "-" for one in model.name)
-    path = folder if alone else folder / name
-    if path.is_dir() and any(path.iterdir()):
-        raise WrongUse(f"{path} holds files; choose another folder with --out")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-    return path
+def _new_folders(folder: Path, rows: Sequence[Model]) -> list[Path]:
+    """A folder for each test, 0700: `folder` for one alone, else named after the model below it.
+
+    Raises `WrongUse` if one holds another test's files.
+    """
+    paths: list[Path] = []
+    for model in rows:
+        name = "".join(one if one.isalnum() or one in "._-" else "-" for one in model.name)
+        path, number = (folder if len(rows) == 1 else folder / name), 1
+        while path in paths:
+            # Two servers may know their models by one name.
+            number += 1
+            path = folder / f"{name}-{number}"
+        paths.append(path)
+    for path in paths:
+        if path.is_dir() and any(path.iterdir()):
+            raise WrongUse(f"{path} holds files; choose another folder with --out")
+    for path in paths:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    return paths
 
 
 class _LiveLine:

@@ -162,12 +162,16 @@ async def sweep(
     was, with all steps beside it; each step's raw records lie in a folder of its own.
     """
     check_allowed(model, shape, conditions)
+    if model.limits.requests_per_minute:
+        highest_rps = min(highest_rps, model.limits.requests_per_minute / 60)
     tried: dict[float, LoadResult] = {}
     async with made_ready(model, workload, conditions) as ready:
 
         async def attempt(rate_rps: float) -> Measured:
             if tried:
                 await asyncio.sleep(REST_S)
+                if stop is not None and stop.is_set():
+                    raise _Stopped
             step = folder / f"rate-{len(tried) + 1:02d}"
             step.mkdir(mode=0o700)
             at_rate = Shape(shape.kind, shape.duration_s, rate_rps=rate_rps, burstiness=shape.burstiness)
@@ -337,7 +341,13 @@ def _connections(shape: Shape) -> int:
 
 
 def check_allowed(model: Model, shape: Shape, conditions: Conditions) -> None:
-    """Raises `WrongUse` for a shape that the model's limits or the conditions do not allow."""
+    """Raises `WrongUse` for a shape that limits or conditions forbid, `CatalogueError` for a row that has no way to it."""
+    if model.base_url is None:
+        raise CatalogueError(f"model {model.name!r} has no endpoint: give --base-url")
+    if model.protocol == "azure-openai":
+        # Its addresses are made by its package, which sends by itself.
+        raise CatalogueError(f"model {model.name!r}: load tests do not speak {model.protocol}")
+    shape.arrivals(conditions.seed)
     limits = model.limits
     if limits.requests_per_minute and shape.highest_rps * 60 > limits.requests_per_minute:
         raise WrongUse(

@@ -136,6 +136,7 @@ class _Worker:
         self._core = core
         self._heard = heard
         self._process: asyncio.subprocess.Process | None = None
+        self._ordered = self._stopped = False
 
     async def run(self) -> None:
         """Start it, give it its orders, hear it out."""
@@ -156,13 +157,16 @@ class _Worker:
                 for piece in self._orders_as_bytes():
                     process.stdin.write(piece)
                     await process.stdin.drain()
+            self._ordered = True
+            if self._stopped:
+                process.stdin.close()
             while line := await process.stdout.readline():
                 report = orjson.loads(line)
                 ended = ended or bool(report.get("ended"))
                 unwritten = unwritten or str(report.get("unwritten", ""))
                 self._heard(report)
         finally:
-            self.stop()
+            process.stdin.close()
             await self._end(process)
         if unwritten:
             raise RunFailed(f"{self._out} cannot be written: {unwritten}; the records up to then are kept")
@@ -170,8 +174,9 @@ class _Worker:
             raise RunFailed(f"a worker of the load test died (exit code {process.returncode}); its records are kept")
 
     def stop(self) -> None:
-        """Ask it to stop."""
-        if self._process is not None and self._process.stdin is not None:
+        """Ask it to stop; one that is still given its orders is told at their end."""
+        self._stopped = True
+        if self._ordered and self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:

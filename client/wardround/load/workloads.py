@@ -7,6 +7,7 @@ that are, since a server answers the latter out of its prefix cache.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from wardround.endpoints.replies import Params
 from wardround.errors import DataError, WrongUse
 from wardround.journal import Journal
 from wardround.journal.usage import requests_of
-from wardround.running.corpora import read_corpora
+from wardround.running.corpora import SearchedCorpus
 from wardround.running.planning import Prepared, plan
 from wardround.running.retrieving import retrieve
 from wardround.study import Study
@@ -63,7 +64,11 @@ class Workload:
 
 
 async def of_study(
-    study: Study, prepared: Sequence[Prepared], pinned: Mapping[str, Sequence[str]], folder: Path
+    study: Study,
+    prepared: Sequence[Prepared],
+    pinned: Mapping[str, Sequence[str]],
+    corpora: Mapping[str, SearchedCorpus],
+    folder: Path,
 ) -> list[dict[str, list[Asked]]]:
     """The requests that a run of `study` would send to each of its models, by task; planned in `folder`, which is left.
 
@@ -72,11 +77,12 @@ async def of_study(
     """
     found = []
     with Journal.create(folder) as journal:
-        retrieved = await retrieve(study, journal, prepared, pinned, read_corpora(study, prepared))
+        retrieved = await retrieve(study, journal, prepared, pinned, corpora)
         for model in study.models:
             # One after the other: here, unlike in a study, two rows may have one name.
             plan(study.model_copy(update={"models": (model,)}), journal, prepared, {}, pinned, retrieved)
             found.append(of_journal(journal, model.name))
+            await asyncio.sleep(0)
     return found
 
 
