@@ -341,7 +341,7 @@ def _connections(shape: Shape) -> int:
 
 
 def check_allowed(model: Model, shape: Shape, conditions: Conditions) -> None:
-    """Raises `WrongUse` for a shape that limits or conditions forbid, `CatalogueError` for a row that has no way to it."""
+    """Raises `WrongUse` for a shape that is not allowed, `CatalogueError` for a row to which nothing can be sent."""
     if model.base_url is None:
         raise CatalogueError(f"model {model.name!r} has no endpoint: give --base-url")
     if model.protocol == "azure-openai":
