@@ -206,42 +206,36 @@ def test_what_is_stopped_before_it_begins_to_connect_has_its_record() -> None:
     assert len(asyncio.run(attack())) == 5
 
 
+def two_users_for_a_minute(port: int) -> Orders:
+    return Orders(
+        target=Target("127.0.0.1", port, "openai-chat"),
+        payloads=[b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
+        workloads=["w"],
+        start_ns=0,
+        end_ns=60_000_000_000,
+        timeout_s=5.0,
+        connections=2,
+        users=2,
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
 def test_a_test_whose_records_cannot_be_written_ends_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "records-0.jsonl").symlink_to("/dev/full")
     with running_server() as server:
-        port = urlsplit(server.base_url).port or 0
-        orders = Orders(
-            target=Target("127.0.0.1", port, "openai-chat"),
-            payloads=[b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
-            workloads=["w"],
-            start_ns=0,
-            end_ns=60_000_000_000,
-            timeout_s=5.0,
-            connections=2,
-            users=2,
-        )
+        orders = two_users_for_a_minute(urlsplit(server.base_url).port or 0)
         with pytest.raises(RunFailed, match=r"records-0\.jsonl cannot be written: .*No space left"):
             asyncio.run(asyncio.wait_for(crew.attack(orders, tmp_path, cores=()), 30))
 
 
 def test_a_test_that_is_stopped_before_its_workers_are_there_sends_nothing(tmp_path: Path) -> None:
-    async def stopped_at_once(port: int) -> crew.Attacked:
+    async def stopped_at_once(orders: Orders) -> crew.Attacked:
         stop = asyncio.Event()
         stop.set()
-        orders = Orders(
-            target=Target("127.0.0.1", port, "openai-chat"),
-            payloads=[b""],
-            workloads=["w"],
-            start_ns=0,
-            end_ns=60_000_000_000,
-            timeout_s=5.0,
-            connections=2,
-            users=2,
-        )
         return await asyncio.wait_for(crew.attack(orders, tmp_path, workers=2, cores=(), stop=stop), 30)
 
     with running_server() as server:
-        done = asyncio.run(stopped_at_once(urlsplit(server.base_url).port or 0))
+        done = asyncio.run(stopped_at_once(two_users_for_a_minute(urlsplit(server.base_url).port or 0)))
+        assert server.stats()["requests"] == 0
     assert done.stopped
     assert done.records == []
