@@ -54,6 +54,7 @@ def test_a_server_is_loaded_with_a_tasks_prompts_and_measured(server: Server, tm
     assert result["server"]["running_max"] >= 1
     assert "TTFT, user's" in done.stdout
     assert "goodput" in done.stdout
+    assert "54 requests in 2.7 s (second 0.3 to 3; 0.3 s of warm-up and 0 s of the end cut)" in done.stdout
     assert (tmp_path / "out.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 

@@ -56,6 +56,11 @@ def test_tokens_are_counted_by_the_server_and_never_by_chunks() -> None:
     assert measure([request(output_tokens=None)], WINDOW).uncounted == 1
 
 
+def test_an_answer_that_comes_all_at_once_took_no_time_and_not_less() -> None:
+    at_once = request(first_token_ns=101 * MS + 999, arrivals_us=[100_000, 100_000])
+    assert tpot_s(at_once) == 0
+
+
 def test_what_is_absent_is_none_and_not_zero() -> None:
     silent = request(first_token_ns=0, first_answer_ns=0, arrivals_us=[], output_tokens=0)
     found = measure([silent], WINDOW)

@@ -43,8 +43,9 @@ class Record:
 
     @property
     def last_token_ns(self) -> int:
-        """When the last chunk with text came; 0 if none did."""
-        return self.sent_ns + self.arrivals_us[-1] * 1000 if self.arrivals_us else 0
+        """When the last chunk with text came, not before the first; 0 if none did."""
+        # Arrivals are cut to whole µs, the first token's time is not.
+        return max(self.first_token_ns, self.sent_ns + self.arrivals_us[-1] * 1000) if self.arrivals_us else 0
 
 
 def to_line(record: Record) -> bytes:

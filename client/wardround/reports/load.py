@@ -69,10 +69,16 @@ def headline(result: LoadResult) -> str:
     about, measured, window = result.about, result.measured, result.window
     return (
         f"{about['model']}: {about['shape']}, workload {about['workload']};"
-        f" {counted(measured['requests'], 'request')} in {measured['window_s']:.0f} s"
-        f" (second {window['from_s']:.0f} to {window['to_s']:.0f}; {window['warmup_cut_s']:.0f} s of warm-up and"
-        f" {window['rampdown_cut_s']:.0f} s of the end cut), {measured['succeeded']:,} answered"
+        f" {counted(measured['requests'], 'request')} in {_tenths(measured['window_s'])} s"
+        f" (second {_tenths(window['from_s'])} to {_tenths(window['to_s'])};"
+        f" {_tenths(window['warmup_cut_s'])} s of warm-up and {_tenths(window['rampdown_cut_s'])} s of the end cut),"
+        f" {measured['succeeded']:,} answered"
     )
+
+
+def _tenths(seconds: float) -> str:
+    """Short tests have warm-ups of less than a second: what was cut must not read as nothing."""
+    return f"{round(seconds, 1):,g}"
 
 
 def latency_rows(result: LoadResult) -> list[tuple[str, ...]]:
