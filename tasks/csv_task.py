@@ -8,10 +8,8 @@ A study names the table and says what its columns are (invented):
           question: question             # column with the question (must be said)
           reference: answer              # column with the right answer (must be said)
           metric: choice                 # choice, labels, rouge or exact (must be said)
-          sensitivity: phi               # open, licensed, credentialed or phi (must be said: it decides where the
-                                         # text may go)
-          options: [a, b, c, d]          # for choice: a column each, or the one column that holds a JSON list or
-                                         # "x | y | z"
+          sensitivity: phi               # open, licensed, credentialed or phi (must be said: where may the text go?)
+          options: [a, b, c, d]          # for choice: a column each, or one that holds a JSON list or "x | y | z"
           context: [history, findings]   # columns shown before the question, each under its own heading
           instruction: You know gout.    # what the model is told; how to answer is added to it
           id: case                       # column with a name for each row; else its place

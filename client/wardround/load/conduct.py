@@ -82,18 +82,16 @@ class Range:
 
 @asynccontextmanager
 async def made_ready(model: Model, workload: Workload, conditions: Conditions) -> AsyncIterator[Range]:
-    """Check and permit the model's server and write the requests.
+    """Permit the model's server, look for it, and write the requests; after `check_allowed`.
 
-    Raises `GuardError`, `EndpointError` or `CatalogueError` with one line. The embedded server runs meanwhile, if the
-    row asks for it.
+    Raises `GuardError` or `EndpointError` with one line. The embedded server runs meanwhile, if the row asks for it.
     """
     allowed = permit(model, conditions.sensitivity, attested=conditions.attested)
     async with contextlib.AsyncExitStack() as stack:
         base_url = model.base_url
         if base_url == EMBEDDED:
             base_url = await stack.enter_async_context(embedded_server())
-        if base_url is None:
-            raise CatalogueError(f"model {model.name!r} has no endpoint: give --base-url")
+        assert base_url is not None
         wire = await stack.enter_async_context(Wire(pinned=addresses_of([allowed])))
         await check_served(model, wire, base_url=base_url)
         parts = urlsplit(base_url)
@@ -103,9 +101,7 @@ async def made_ready(model: Model, workload: Workload, conditions: Conditions) -
         target = Target(address, parts.port or (443 if tls else 80), model.protocol, host if tls else None)
         templates = dict(workload.templates)
         door = open_endpoint(model, wire, base_url=base_url, deadlines=Deadlines(), templates=templates)
-        # Azure's addresses are made by its package, which sends by itself.
-        if not isinstance(door, Door) or model.protocol == "azure-openai":
-            raise CatalogueError(f"model {model.name!r}: load tests do not speak {model.protocol}")
+        assert isinstance(door, Door)
         yield Range(model, wire, target, base_url, payloads_of(door, workload))
 
 
